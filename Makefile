@@ -1,0 +1,115 @@
+# libagg, agg-server, agg-run, agg-perf, examples and tests. Non-recursive; `make help` says what there is.
+BUILD ?= release
+O ?= build/$(BUILD)
+PREFIX ?= /usr/local
+CC ?= gcc
+V ?= 0
+
+VERSION := 0.1.0
+SONAME := libagg.so.0
+PKGS := libprotobuf-c openssl libevent_core libevent_openssl libevent_pthreads
+TEST_PKGS := check
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
+CFLAGS_release := -O2 -g -DNDEBUG_SLOW
+CFLAGS_debug := -O0 -g3 -DAGG_DEBUG
+CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -DAGG_DEBUG
+CFLAGS_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread -DAGG_DEBUG
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread
+ifeq ($(filter $(BUILD),release debug asan tsan),)
+$(error BUILD=$(BUILD) is unknown: release, debug, asan or tsan)
+endif
+
+CPPFLAGS += -D_GNU_SOURCE -Ilibagg -Itransport -I. -I$(O)/gen
+ALL_CFLAGS = -std=c11 -fPIC -fvisibility=hidden -pthread $(WARN) $(CFLAGS_$(BUILD)) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pthread $(LDFLAGS_$(BUILD)) $(LDFLAGS)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+TEST_CFLAGS := $(shell pkg-config --cflags $(TEST_PKGS) 2>/dev/null)
+TEST_LIBS := $(shell pkg-config --libs $(TEST_PKGS) 2>/dev/null)
+
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-7s %s\n' $(1) $(2)
+else
+Q :=
+say = @:
+endif
+
+LIB_SRC := $(wildcard libagg/*.c libagg/base/*.c libagg/wire/*.c libagg/reduce/*.c libagg/engine/*.c libagg/mem/*.c libagg/control/*.c topology/*.c transport/*.c transport/shm/*.c transport/tcp/*.c)
+SIM_SRC := $(wildcard transport/sim/*.c)
+SERVER_SRC := $(wildcard agg-server/*.c)
+RUN_SRC := $(wildcard scripts/agg-run/*.c)
+PERF_SRC := $(wildcard perf/*.c)
+LM_SRC := $(wildcard examples/train_lm/*.c)
+TEST_LIB_SRC := $(wildcard tests/lib/*.c)
+TEST_SRC := $(wildcard tests/unit/*.c tests/conform/*.c tests/sim/*.c tests/e2e/*.c)
+
+PROTO_C := $(O)/gen/control.pb-c.c
+obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
+LIB_OBJ := $(call obj,$(LIB_SRC)) $(O)/obj/gen/control.pb-c.o
+TEST_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(TEST_SRC))
+
+.PHONY: all
+all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/train_lm
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+
+$(PROTO_C): libagg/wire/control.proto
+	$(call say,PROTO,$<)
+	$(Q)mkdir -p $(O)/gen && protoc-c --proto_path=libagg/wire --c_out=$(O)/gen control.proto
+
+$(O)/obj/gen/control.pb-c.o: $(PROTO_C)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(dir $@) && $(CC) $(CPPFLAGS) -std=c11 -fPIC -fvisibility=hidden $(CFLAGS_$(BUILD)) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/obj/libagg/control/%.o $(O)/obj/tests/%.o $(O)/obj/agg-server/%.o: | $(PROTO_C)
+
+$(O)/obj/libagg/reduce/avx2.o: KERNEL_CFLAGS := -O3 -mavx2 -mf16c -mfma -ffp-contract=off
+$(O)/obj/libagg/reduce/avx512.o: KERNEL_CFLAGS := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mf16c -mfma -ffp-contract=off -mprefer-vector-width=512
+$(O)/obj/libagg/reduce/reference.o: KERNEL_CFLAGS := -ffp-contract=off
+
+$(O)/obj/tests/%.o: EXTRA_CFLAGS := $(TEST_CFLAGS) -I.
+
+$(O)/obj/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(dir $@) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(KERNEL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/$(SONAME): $(LIB_OBJ) libagg/libagg.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libagg/libagg.map -Wl,-z,defs $(ALL_LDFLAGS) -o $@ $(LIB_OBJ) $(PKG_LIBS) -lm
+	$(Q)ln -sf $(SONAME) $(O)/libagg.so
+
+# One relocatable object with hidden symbols made local: the archive exports agg_* only.
+$(O)/libagg.a: $(LIB_OBJ)
+	$(call say,AR,$@)
+	$(Q)ld -r -o $(O)/libagg.o $(LIB_OBJ) && objcopy --localize-hidden $(O)/libagg.o && rm -f $@ && ar rcs $@ $(O)/libagg.o
+
+# The server and the tests use the library's insides, so they link its objects.
+$(O)/agg-server: $(call obj,$(SERVER_SRC)) $(LIB_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+
+$(O)/agg-run: $(call obj,$(RUN_SRC)) $(LIB_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+
+$(O)/agg-perf: $(call obj,$(PERF_SRC)) $(O)/$(SONAME)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@ $(call obj,$(PERF_SRC)) -L$(O) -lagg -lm
+
+$(O)/train_lm: $(call obj,$(LM_SRC)) $(O)/$(SONAME)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(LM_SRC)) -L$(O) -lagg -lm
+
+$(O)/tests/%: $(O)/obj/tests/%.o $(call obj,$(TEST_LIB_SRC)) $(call obj,$(SIM_SRC)) $(LIB_OBJ)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS) $(PKG_LIBS) -lm
+
+.PHONY: tests clean
+tests: $(TEST_BIN)
+clean:
+	rm -rf build
+
+.SECONDARY:
