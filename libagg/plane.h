@@ -33,13 +33,14 @@ struct plane_op {
   uint64_t send_bytes, recv_bytes;
   /* registered ranges that hold send and recv, per transport of the plane; NULL: not registered (the plane does so where that is cheap) */
   struct tp_mr *send_mr[PLANE_TPS_MAX], *recv_mr[PLANE_TPS_MAX];
+  int send_shared; /* send lies in memory that peers on this host can map */
 };
 
 enum plane_fault { PLANE_MISMATCH, PLANE_PROTOCOL, PLANE_LOST, PLANE_LATE };
 
 struct plane_hooks {
   void *user;
-  /* The lanes of all neighbours are connected. */
+  /* The lanes of all neighbours are connected (not called where there are none). */
   void (*connected)(void *user);
   /* Operation done in this plane (workers). The plane forgets it before the call. */
   void (*done)(void *user, struct plane_op *op);
@@ -70,6 +71,8 @@ void plane_destroy(struct plane *p); /* closes its lanes. Takes NULL */
 
 /* Opens the lane to neighbour `peer` over tps[tp]. ticket: 32 bytes, the same at both ends. Call for every neighbour (plan_edge) once. */
 int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket, agg_error_t *err);
+/* How many there are; with none the connected hook is never called. */
+uint32_t plane_neighbours(const struct plane *p);
 /* "rank 3 (node7, pid 12)": how messages name a node. Copied. */
 int plane_name(struct plane *p, uint32_t node, const char *name);
 

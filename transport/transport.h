@@ -50,6 +50,7 @@ struct tp_mem {
   size_t len;
   int fd;
   uint64_t fd_off;
+  uint64_t domain; /* 0: every lane's peer may write; otherwise only the peers of lanes of the same domain */
 };
 
 struct tp_lane_config {
@@ -58,6 +59,7 @@ struct tp_lane_config {
   unsigned char ticket[TP_TICKET_BYTES]; /* the same at both ends, different for every lane; a peer without it is dropped */
   int active;                            /* 1 at exactly one end: that end connects, the other accepts */
   uint32_t depth;                        /* puts that may be outstanding (put, not yet reported sent) at each end at any time */
+  uint64_t domain;                       /* see struct tp_mem */
   struct tp_raddr window;                /* told to the peer when the lane connects (see TP_CONNECTED) */
   void *user;                            /* comes back in events; the transport never looks at it */
 };
@@ -145,7 +147,7 @@ struct tp_ops {
 
 /* All transports compiled in, in order of preference, NULL-terminated: shm, tcp. */
 const struct tp_ops *const *tp_all(void);
-/* By name; NULL when unknown. Finds "sim" too. */
+/* By name among tp_all; NULL when unknown. The simulator (transport/sim/sim.h) is not compiled into the library. */
 const struct tp_ops *tp_find(const char *name);
 
 #endif

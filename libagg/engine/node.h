@@ -29,7 +29,7 @@ struct node_config {
 };
 
 enum node_action_kind {
-  ACT_FOLD,      /* fold the inputs of chunk ctx into its destination, then call node_folded(ctx). Inputs in order: see node_inputs() */
+  ACT_FOLD,      /* fold the inputs of chunk ctx into its destination, then call node_folded(ctx). */
   ACT_SEND_UP,   /* put header and payload (own input, or scratch after a fold) into slot of the parent `peer` */
   ACT_SEND_DOWN, /* put the result (when with_payload) to the place that child `peer` named in its header of this slot, then node_sent(ctx) */
   ACT_OP_DONE,   /* operation op has completed in this plane */
@@ -60,17 +60,20 @@ struct node_chunk {
   uint32_t parent;          /* FOREST_NONE at the root */
   uint32_t up_slot, up_seq;
   uint32_t n_children;
-  uint32_t own_at;
+  uint32_t own_at;          /* the own input is folded before child number own_at */
   uint8_t own_input;        /* this node contributes */
   uint8_t own_output;       /* this node receives */
   uint8_t up_payload;       /* some contributor at or below */
   uint8_t down_payload;     /* some receiver at or below: a payload comes down (or is made here, at the root) */
-  uint8_t fold;             /* a fold is done here */
-  uint32_t scratch;         /* index of its scratch buffer, or FOREST_NONE: the result lies in the own output, or in the only contributor's input */
+  uint8_t fold;             /* a fold is done here: all inputs at the root, own and children's below it */
+  uint32_t inputs;          /* own_input + children with up_payload */
+  uint32_t scratch;         /* index of its scratch buffer, or FOREST_NONE */
 };
+
+/* A child of an open chunk. Walk them in fold order with node_child_first / node_child_next. */
 struct node_child {
   uint32_t peer, slot;
-  uint8_t up_payload, down_payload;
+  uint8_t up_payload, down_payload; /* with bytes > 0 */
 };
 
 int node_create(const struct node_config *config, struct node **node, agg_error_t *err);
@@ -89,6 +92,8 @@ int node_post(struct node *n, uint32_t seq, const struct op_desc *desc, uint64_t
 void node_up(struct node *n, uint32_t peer, uint32_t slot, const struct wire_header *h);
 /* The parent `peer` sent the result of the chunk in `slot`, with so many payload bytes. */
 void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes);
+/* Bytes of the result that is awaited in this slot of a parent; 0 where none is. */
+uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot);
 void node_folded(struct node *n, uint32_t ctx);
 void node_sent(struct node *n, uint32_t ctx); /* once for each ACT_SEND_DOWN with_payload */
 void node_lost(struct node *n, uint32_t peer);
@@ -100,7 +105,10 @@ int node_next_action(struct node *n, struct node_action *action);
 /* views -------------------------------------------------------------------------------------------------------------------- */
 
 const struct node_chunk *node_chunk(const struct node *n, uint32_t ctx);
-struct node_child node_chunk_child(const struct node *n, uint32_t ctx, uint32_t i);
+/* The children of a chunk in COLLECT to FOLD, in fold order: an id, then the next, FOREST_NONE at the end. */
+uint32_t node_child_first(const struct node *n, uint32_t ctx);
+uint32_t node_child_next(const struct node *n, uint32_t id);
+struct node_child node_child(const struct node *n, uint32_t id);
 
 /* Nothing is held: no operation, no chunk, no parked contribution. */
 int node_idle(const struct node *n);

@@ -12,6 +12,7 @@
 
 #define WIRE_VERSION 1u
 #define WIRE_HEADER_BYTES 64u
+#define WIRE_FORESTS_MAX 4u /* op_desc.forest is less; the planner offers no more */
 
 enum op_kind { OP_ALLREDUCE = 0, OP_REDUCE, OP_BROADCAST, OP_REDUCE_SCATTER, OP_ALLGATHER, OP_GATHER, OP_SCATTER, OP_BARRIER, OP_KIND_COUNT };
 
@@ -72,11 +73,12 @@ void wire_header_encode(const struct wire_header *h, void *out64);
 /* Decodes and bounds every enum and length: 0, or AGG_EPROTO / AGG_EVERSION with a text. max_payload: what fits a slot. */
 int wire_header_decode(const void *in64, uint32_t max_payload, struct wire_header *h, agg_error_t *err);
 
-/* Notices: 31 bits of slot, the top bit says the direction. */
+/* Notices: 30 bits of slot, the top bit says the direction, the next that the result was written through mapped memory (no bytes in the put). */
 #define WIRE_NOTICE_DOWN 0x80000000u
+#define WIRE_NOTICE_MAPPED 0x40000000u
 static inline uint32_t wire_notice_up(uint32_t slot) { return slot; }
 static inline uint32_t wire_notice_down(uint32_t slot) { return slot | WIRE_NOTICE_DOWN; }
-static inline uint32_t wire_notice_slot(uint32_t notice) { return notice & ~WIRE_NOTICE_DOWN; }
+static inline uint32_t wire_notice_slot(uint32_t notice) { return notice & ~(WIRE_NOTICE_DOWN | WIRE_NOTICE_MAPPED); }
 
 const char *op_kind_name(unsigned kind);
 
