@@ -91,7 +91,7 @@ $(O)/agg-server: $(call obj,$(SERVER_SRC)) $(LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
-$(O)/agg-run: $(call obj,$(RUN_SRC)) $(LIB_OBJ)
+$(O)/agg-run: $(call obj,$(RUN_SRC)) $(call obj,$(wildcard libagg/base/*.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
@@ -102,6 +102,14 @@ $(O)/agg-perf: $(call obj,$(PERF_SRC)) $(O)/$(SONAME)
 $(O)/train_lm: $(call obj,$(LM_SRC)) $(O)/$(SONAME)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(LM_SRC)) -L$(O) -lagg -lm
+
+# Speed of the sum kernels beside memcpy.
+$(O)/sum_bw: $(call obj,perf/micro/sum_bw.c $(wildcard libagg/reduce/*.c) libagg/base/names.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
+
+# These test parts of the server that do not need all of it.
+$(O)/tests/unit/server_config $(O)/tests/unit/server_parts: $(call obj,$(addprefix agg-server/,admission.c args.c config.c machine.c mailbox.c options.c text.c tokens.c))
 
 $(O)/tests/%: $(O)/obj/tests/%.o $(call obj,$(TEST_LIB_SRC)) $(call obj,$(SIM_SRC)) $(LIB_OBJ)
 	$(call say,LD,$@)

@@ -315,6 +315,10 @@ void plane_event(struct plane *p, const struct tp_event *e) {
         landed_up(p, l, e->notice, e->bytes);
       break;
     case TP_SENT:
+      if (e->token == TOKEN_NO_CHUNK) {
+        l->flushing--;
+        break;
+      }
       l->unsent--;
       node_sent(p->node, (uint32_t)(e->token - 1));
       break;
@@ -399,6 +403,6 @@ void plane_get_stats(const struct plane *p, struct plane_stats *stats) {
 
 int plane_idle(const struct plane *p) {
   for (uint32_t i = 0; i < p->n_neighbours; i++)
-    if (p->lanes[i].unsent != 0) return 0;
+    if (!p->lanes[i].lost && (p->lanes[i].unsent != 0 || p->lanes[i].flushing != 0)) return 0;
   return node_idle(p->node);
 }

@@ -23,8 +23,9 @@ struct plane_tp {
   struct tp *tp;
 };
 
-/* An operation of a worker as the planes need it; the caller's, alive until `done` was called in every plane of its priority. */
+/* An operation of a worker as one plane needs it; the caller's, alive until the plane's `done` hook was called with it. */
 struct plane_op {
+  void *user; /* the caller's */
   struct op_desc desc;
   uint32_t seq;
   uint64_t deadline; /* ns; UINT64_MAX: none */
@@ -99,6 +100,6 @@ struct plane_stats {
   uint64_t chunks, puts, put_bytes, folds, fold_bytes, late_allocs;
 };
 void plane_get_stats(const struct plane *p, struct plane_stats *stats);
-int plane_idle(const struct plane *p); /* nothing in flight */
+int plane_idle(const struct plane *p); /* no operation, no chunk, and every put is on its way */
 
 #endif

@@ -177,7 +177,8 @@ void plane_send_down(struct plane *p, const struct node_action *a) {
   p->stats.puts++;
   if (!a->with_payload || s->in_place) {
     uint32_t mapped = a->with_payload ? WIRE_NOTICE_MAPPED : 0;
-    l->ops->put(l->lane, &nothing, 1, (struct tp_raddr){0}, wire_notice_down(a->slot) | mapped, 0);
+    l->flushing++;
+    l->ops->put(l->lane, &nothing, 1, (struct tp_raddr){0}, wire_notice_down(a->slot) | mapped, TOKEN_NO_CHUNK);
     if (a->with_payload) node_sent(p->node, a->ctx);
     return;
   }

@@ -20,6 +20,7 @@ struct plane_lane {
   struct tp_lane *lane;
   uint8_t connected, lost;
   uint32_t unsent;             /* results put and not yet reported sent */
+  uint32_t flushing;           /* notices without bytes, likewise: a lane is not closed before they are on their way */
   struct tp_raddr window;      /* own slots at the peer */
   unsigned char *slots;        /* the peer's slots here; NULL when it is no child */
   struct plane_slot *landed;   /* window of them, likewise */
@@ -59,6 +60,7 @@ struct plane {
 
 #define NODE_NAME_MAX 192
 #define FOLD_INPUTS_INLINE 16
+#define TOKEN_NO_CHUNK UINT64_MAX /* tokens are context + 1 otherwise */
 
 /* plane.c */
 void plane_run(struct plane *p); /* carries out actions until the engine has none */

@@ -1,0 +1,227 @@
+/* What a job does with its planes: make, connect, stop, fence and unmake them, each under the baton of their reactor. Decides nothing about
+ * the job. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "job_internal.h"
+
+/* Lanes opened in one go: others' planes on the reactor wait for no longer than that. */
+#define CONNECT_BATCH 32
+
+/* ---- hooks: on the thread that drives the reactor ------------------------------------------------------------------------------- */
+
+static void on_connected(void *user) {
+  struct job_plane *jp = user;
+  atomic_store_explicit(&jp->connected, 1, memory_order_release);
+  mail_post(jp->job->env->mailbox, &jp->job->mail);
+}
+
+static void on_fault(void *user, enum plane_fault fault, int code, uint32_t peer, uint32_t op, const char *text) {
+  struct job_plane *jp = user;
+  (void)op;
+  /* A server posts no operation, so none is late; and the first fault is the one that counts. */
+  if (fault == PLANE_LATE || atomic_load_explicit(&jp->faulted, memory_order_relaxed)) return;
+  jp->code = code;
+  jp->culprit = peer;
+  str_copy(jp->text, sizeof jp->text, text);
+  /* Release: code, culprit and text before the mark; pairs with the acquire in job.c. */
+  atomic_store_explicit(&jp->faulted, 1, memory_order_release);
+  mail_post(jp->job->env->mailbox, &jp->job->mail);
+}
+
+static void on_done(void *user, struct plane_op *op) {
+  (void)user;
+  (void)op;
+}
+
+/* ---- opening -------------------------------------------------------------------------------------------------------------------- */
+
+struct open_call {
+  struct job_plane *jp;
+  const struct control_setup *setup;
+  uint32_t next; /* neighbour to go on with */
+  int rc;
+  agg_error_t *err;
+};
+
+static void create(void *arg) {
+  struct open_call *call = arg;
+  struct job_plane *jp = call->jp;
+  struct job *job = jp->job;
+  struct plane_config config = {.log = job->env->log,
+                                .comm = job->comm,
+                                .epoch = call->setup->epoch,
+                                .self = job->self,
+                                .lane = jp->lane,
+                                .priority = jp->priority,
+                                .plan = &job->plan,
+                                .reduce = reduce_best(),
+                                .hooks = {.user = jp, .connected = on_connected, .done = on_done, .fault = on_fault}};
+  config.n_tps = reactor_tps(jp->reactor, config.tps);
+  call->rc = plane_create(&config, &jp->plane, call->err);
+  if (call->rc != 0) return;
+  char name[CONTROL_NODE_NAME_MAX];
+  for (uint32_t i = 0; call->rc == 0 && i < call->setup->n_nodes; i++) {
+    call->rc = plane_name(jp->plane, i, control_node_name(call->setup, i, name, sizeof name));
+  }
+  if (call->rc != 0) {
+    err_set(call->err, call->rc, "no memory for the names of %u nodes", call->setup->n_nodes);
+  } else if (plane_neighbours(jp->plane) == 0) {
+    on_connected(jp);
+  }
+}
+
+/* The best own transport that reaches an address of the peer's reactor for this plane. */
+static const struct control_address *choose_address(const struct job_plane *jp, const struct control_node *peer, const struct plane_tp *tps,
+                                                    unsigned n_tps, unsigned *tp) {
+  unsigned reactor = reactors_of_plane(jp->priority, jp->lane, jp->job->plan.lanes, peer->reactors);
+  for (unsigned i = 0; i < n_tps; i++) {
+    for (uint32_t k = 0; k < peer->n_addresses; k++) {
+      const struct control_address *a = &peer->addresses[k];
+      if (a->reactor != reactor || strcmp(a->transport, tps[i].ops->name) != 0) continue;
+      if (!tps[i].ops->reach(tps[i].tp, a->bytes, a->len)) continue;
+      *tp = i;
+      return a;
+    }
+  }
+  return NULL;
+}
+
+/* "shm, tcp": the transports of which the node has given an address. */
+static const char *list_transports(const struct control_node *node, char *buf, size_t cap) {
+  size_t at = 0;
+  buf[0] = '\0';
+  for (uint32_t i = 0; i < node->n_addresses && at < cap; i++) {
+    if (strstr(buf, node->addresses[i].transport) != NULL) continue;
+    at += (size_t)snprintf(buf + at, cap - at, "%s%s", at > 0 ? ", " : "", node->addresses[i].transport);
+  }
+  if (buf[0] == '\0') str_copy(buf, cap, "none");
+  return buf;
+}
+
+static int no_way(const struct open_call *call, uint32_t peer) {
+  char name[CONTROL_NODE_NAME_MAX], theirs[64];
+  return err_set(call->err, AGG_ENOTSUP,
+                 "no transport leads from this server to %s (here: %s; there: %s): start both with the same transport, on addresses that "
+                 "reach each other",
+                 control_node_name(call->setup, peer, name, sizeof name), call->jp->job->env->reactors->transports,
+                 list_transports(&call->setup->nodes[peer], theirs, sizeof theirs));
+}
+
+static int connect_one(struct open_call *call, uint32_t peer, const struct plane_tp *tps, unsigned n_tps) {
+  struct job_plane *jp = call->jp;
+  const struct control_node *node = &call->setup->nodes[peer];
+  unsigned char ticket[TP_TICKET_BYTES];
+  char name[CONTROL_NODE_NAME_MAX];
+  unsigned tp = 0;
+  const struct control_address *a = node->reactors > 0 ? choose_address(jp, node, tps, n_tps, &tp) : NULL;
+  if (a == NULL) return no_way(call, peer);
+  control_lane_ticket(call->setup, jp->job->self, peer, jp->priority, jp->lane, ticket);
+  int rc = plane_connect(jp->plane, peer, tp, a->bytes, a->len, ticket, call->err);
+  if (rc != 0) {
+    err_prefix(call->err, "connection to %s over %s", control_node_name(call->setup, peer, name, sizeof name), a->transport);
+    return rc;
+  }
+  jp->job->lanes_by_tp[tp]++;
+  return 0;
+}
+
+static void connect_some(void *arg) {
+  struct open_call *call = arg;
+  struct plane_tp tps[PLANE_TPS_MAX];
+  unsigned n_tps = reactor_tps(call->jp->reactor, tps), opened = 0;
+  const struct job *job = call->jp->job;
+  for (; call->rc == 0 && call->next < call->setup->n_nodes && opened < CONNECT_BATCH; call->next++) {
+    if (call->next == job->self || !plan_edge(&job->plan, job->self, call->next)) continue;
+    call->rc = connect_one(call, call->next, tps, n_tps);
+    opened++;
+  }
+}
+
+int job_planes_open(struct job *job, const struct control_setup *setup, agg_error_t *err) {
+  struct reactors *rs = job->env->reactors;
+  for (uint32_t i = 0; i < job->n_planes; i++) {
+    struct job_plane *jp = &job->planes[i];
+    jp->job = job;
+    jp->priority = i / job->plan.lanes;
+    jp->lane = i % job->plan.lanes;
+    jp->reactor_index = reactors_of_plane(jp->priority, jp->lane, job->plan.lanes, rs->n);
+    jp->reactor = rs->list[jp->reactor_index];
+    struct open_call call = {.jp = jp, .setup = setup, .err = err};
+    reactor_call(jp->reactor, create, &call);
+    while (call.rc == 0 && call.next < setup->n_nodes) reactor_call(jp->reactor, connect_some, &call);
+    if (call.rc != 0) return call.rc;
+  }
+  return 0;
+}
+
+/* ---- closing --------------------------------------------------------------------------------------------------------------------- */
+
+static void stop(void *arg) {
+  struct job_plane *jp = arg;
+  struct plane_stats s, *sum = &jp->job->stats;
+  plane_stop(jp->plane);
+  plane_get_stats(jp->plane, &s);
+  sum->chunks += s.chunks;
+  sum->puts += s.puts;
+  sum->put_bytes += s.put_bytes;
+  sum->folds += s.folds;
+  sum->fold_bytes += s.fold_bytes;
+  sum->late_allocs += s.late_allocs;
+}
+
+void job_planes_stop(struct job *job) {
+  for (uint32_t i = 0; i < job->n_planes; i++) {
+    if (job->planes[i].plane != NULL) reactor_call(job->planes[i].reactor, stop, &job->planes[i]);
+  }
+}
+
+static void ask_fenced(void *arg) {
+  struct job_plane *jp = arg;
+  jp->fenced = plane_fenced(jp->plane);
+}
+
+int job_planes_fenced(struct job *job) {
+  int all = 1;
+  for (uint32_t i = 0; i < job->n_planes; i++) {
+    struct job_plane *jp = &job->planes[i];
+    if (jp->plane == NULL || jp->fenced) continue;
+    reactor_call(jp->reactor, ask_fenced, jp);
+    all &= jp->fenced;
+  }
+  return all;
+}
+
+struct peer_call {
+  const struct job_plane *jp;
+  uint32_t peer;
+};
+
+static void ask_peer(void *arg) {
+  struct peer_call *call = arg;
+  call->peer = plane_unfenced_peer(call->jp->plane);
+}
+
+uint32_t job_planes_unfenced_peer(struct job *job) {
+  struct peer_call call = {.peer = FOREST_NONE};
+  for (uint32_t i = 0; i < job->n_planes && call.peer == FOREST_NONE; i++) {
+    if (job->planes[i].plane == NULL || job->planes[i].fenced) continue;
+    call.jp = &job->planes[i];
+    reactor_call(call.jp->reactor, ask_peer, &call);
+  }
+  return call.peer;
+}
+
+static void destroy(void *arg) {
+  struct job_plane *jp = arg;
+  plane_destroy(jp->plane);
+  jp->plane = NULL;
+}
+
+void job_planes_close(struct job *job) {
+  for (uint32_t i = 0; i < job->n_planes; i++) {
+    if (job->planes[i].plane != NULL) reactor_call(job->planes[i].reactor, destroy, &job->planes[i]);
+  }
+}

@@ -1,0 +1,143 @@
+/* The table of options and how a value is read and written. Touches nothing but the struct it is given. */
+#include "options.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "control/control.h"
+#include "text.h"
+#include "topology/forest.h"
+
+#define FIELD(f) offsetof(struct server_config, f)
+#define TEXT(f) OPTION_TEXT, 0, FIELD(f), sizeof(((struct server_config *)0)->f), 0, 0
+#define COUNT(f, min, max) OPTION_COUNT, 0, FIELD(f), 0, min, max
+
+#define BYTES_MAX ((double)(1ULL << 50))
+
+const struct option_row option_table[] = {
+    {"listen", "HOST:PORT", "where workers connect; port 0: any free one (:7171; without a token 127.0.0.1:7171)", TEXT(listen)},
+    {"token-file", "FILE", "the jobs' secrets, one a line, readable by its owner only", TEXT(token_file)},
+    {"transport", "NAME", "auto, shm or tcp (auto)", TEXT(transport)},
+    {"bind", "HOST", "address of the data sockets (that of listen, else chosen by route)", TEXT(bind)},
+    {"reactors", "N", "threads that move and sum data (auto: one a core)", OPTION_COUNT, 1, FIELD(reactors), 0, 1, CONTROL_REACTORS_MAX},
+    {"pin", "auto|off", "whether each reactor is bound to a core of its own (auto: when there is more than one)", OPTION_ONOFF, 0,
+     FIELD(pin), 0, 0, 0},
+    {"memory-limit", "BYTES", "for the slots of all jobs together; K, M, G (auto: half of the memory)", OPTION_BYTES, 1,
+     FIELD(memory_limit), 0, 1 << 20, BYTES_MAX},
+    {"job-memory-limit", "BYTES", "for the slots of one job (auto: memory-limit)", OPTION_BYTES, 1, FIELD(job_memory_limit), 0, 1 << 20,
+     BYTES_MAX},
+    {"max-jobs", "N", "jobs (communicators) served at once (256)", COUNT(max_jobs, 1, 65536)},
+    {"max-world", "N", "workers in one job (65536)", COUNT(max_world, 1, FOREST_MAX_NODES)},
+    {"max-connections", "N", "control connections at once, strangers' included (16384)", COUNT(max_connections, 16, 1000000)},
+    {"drain-timeout", "SECONDS", "how long running jobs may go on after SIGTERM (30)", OPTION_SECONDS, 0, FIELD(drain_timeout), 0, 0,
+     86400},
+    {"spin-us", "N", "microseconds that an idle reactor polls before it sleeps (20)", COUNT(spin_us, 0, 1000000)},
+    {"log-level", "LEVEL", "off, error, warn, info or debug (info)", OPTION_LEVEL, 0, FIELD(log_level), 0, 0, 0},
+};
+
+_Static_assert(ARRAY_LEN(option_table) <= CONFIG_OPTIONS_MAX, "struct server_args has room for every option");
+
+size_t option_count(void) { return ARRAY_LEN(option_table); }
+const char *option_name(size_t index) { return option_table[index].name; }
+
+const struct option_row *option_find(const char *name) {
+  for (size_t i = 0; i < ARRAY_LEN(option_table); i++) {
+    if (strcmp(option_table[i].name, name) == 0) return &option_table[i];
+  }
+  return NULL;
+}
+
+static int set_text(const struct option_row *row, char *field, const char *value, agg_error_t *err) {
+  size_t len = strlen(value);
+  if (len >= row->cap) return err_set(err, AGG_EINVAL, "%s: %zu characters: at most %zu are allowed", row->name, len, row->cap - 1);
+  for (const char *p = value; *p != '\0'; p++) {
+    if ((unsigned char)*p < ' ') return err_set(err, AGG_EINVAL, "%s: the value holds a control character", row->name);
+  }
+  str_copy(field, row->cap, value);
+  return 0;
+}
+
+static int set_number(const struct option_row *row, void *field, const char *value, agg_error_t *err) {
+  const char *or_auto = row->zero_is_auto ? ", or auto" : "";
+  uint64_t n = 0;
+  double d = 0;
+  if (row->zero_is_auto && strcmp(value, "auto") == 0) {
+    if (row->kind == OPTION_BYTES) *(uint64_t *)field = 0;
+    if (row->kind == OPTION_COUNT) *(uint32_t *)field = 0;
+    return 0;
+  }
+  switch (row->kind) {
+    case OPTION_COUNT:
+      if (parse_u64(value, (uint64_t)row->max, &n) == 0 && (double)n >= row->min) {
+        *(uint32_t *)field = (uint32_t)n;
+        return 0;
+      }
+      return err_set(err, AGG_EINVAL, "%s: '%.80s' is not a whole number from %.0f to %.0f%s", row->name, value, row->min, row->max,
+                     or_auto);
+    case OPTION_BYTES:
+      if (parse_bytes(value, (uint64_t)row->max, &n) == 0 && (double)n >= row->min) {
+        *(uint64_t *)field = n;
+        return 0;
+      }
+      return err_set(err, AGG_EINVAL, "%s: '%.80s' is not a number of bytes from 1M up, such as 1073741824, 512M or 8G%s", row->name, value,
+                     or_auto);
+    default:
+      if (parse_double(value, row->min, row->max, &d) == 0) {
+        *(double *)field = d;
+        return 0;
+      }
+      return err_set(err, AGG_EINVAL, "%s: '%.80s' is not a number of seconds from %.0f to %.0f", row->name, value, row->min, row->max);
+  }
+}
+
+static int set_word(const struct option_row *row, uint32_t *field, const char *value, agg_error_t *err) {
+  if (row->kind == OPTION_LEVEL) {
+    int level = log_level_parse(value);
+    if (level < 0) return err_set(err, AGG_EINVAL, "%s: '%.80s' is not off, error, warn, info or debug", row->name, value);
+    *field = (uint32_t)level;
+    return 0;
+  }
+  if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0) {
+    return err_set(err, AGG_EINVAL, "%s: '%.80s' is not auto or off", row->name, value);
+  }
+  *field = value[0] == 'a';
+  return 0;
+}
+
+int option_set(const struct option_row *row, struct server_config *c, const char *value, agg_error_t *err) {
+  void *field = (char *)c + row->offset;
+  switch (row->kind) {
+    case OPTION_TEXT:
+      return set_text(row, field, value, err);
+    case OPTION_ONOFF:
+    case OPTION_LEVEL:
+      return set_word(row, field, value, err);
+    default:
+      return set_number(row, field, value, err);
+  }
+}
+
+const char *option_format(const struct option_row *row, const struct server_config *c, char *buf, size_t cap) {
+  const void *field = (const char *)c + row->offset;
+  uint32_t count = row->kind == OPTION_TEXT ? 0 : *(const uint32_t *)field;
+  switch (row->kind) {
+    case OPTION_TEXT:
+      str_copy(buf, cap, field);
+      return buf;
+    case OPTION_BYTES:
+      return *(const uint64_t *)field == 0 ? "auto" : text_bytes_exact(*(const uint64_t *)field, buf, cap);
+    case OPTION_SECONDS:
+      snprintf(buf, cap, "%g", *(const double *)field);
+      return buf;
+    case OPTION_ONOFF:
+      return count ? "auto" : "off";
+    case OPTION_LEVEL:
+      return log_level_name((agg_log_level_t)count);
+    default:
+      if (count == 0 && row->zero_is_auto) return "auto";
+      snprintf(buf, cap, "%u", count);
+      return buf;
+  }
+}

@@ -1,0 +1,370 @@
+/*
+ * The loop that moves data: polls the transports of one reactor, hands events to planes, lets clients take new work, and sleeps in epoll
+ * when there is nothing. Whoever holds the baton drives. It knows nothing of communicators.
+ *
+ * Sleeping and waking. The own thread sleeps in epoll_wait without the baton; a driver that lets go arms the transports first, so that the next event
+ * wakes the thread. A thread that posts while somebody drives leaves `kicked` behind: the driver looks at it after it has let go of the baton
+ * (store kicked / try the baton in the poster pairs with release the baton / load kicked in the driver; both sequentially consistent).
+ */
+#include "reactor.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/util.h"
+
+#define EVENTS_PER_POLL 64
+#define RELAX_TURNS 300      /* empty turns that only relax the core, before each further one yields it */
+#define SYSCALL_POLL_EVERY 64 /* a transport whose poll is a system call and that was quiet is asked once in so many turns */
+#define QUIET_AFTER 32
+#define TIME_TURNS 512 /* the clock is read once in so many turns ... */
+#define TIME_STEP_NS 5000000ull /* ... and told to the clients at this distance */
+#define SLEEP_MS 100
+#define WAIT_SLICE_NS 50000000ull
+
+struct reactor_tp {
+  struct plane_tp tp;
+  int polls_memory;  /* TP_CAP_SPIN */
+  uint32_t quiet;    /* polls without an event, in a row */
+  int armed_in_epoll;
+};
+
+struct reactor {
+  struct reactor_config config;
+  struct reactor_tp tps[PLANE_TPS_MAX];
+  unsigned n_tps;
+  pthread_t thread;
+  pthread_mutex_t baton;
+  _Atomic uint32_t kicked;   /* new work may be there */
+  _Atomic uint32_t wanting;  /* threads that wait for the baton */
+  _Atomic uint32_t sleepers; /* threads asleep on the word of an operation */
+  _Atomic uint32_t stop;
+  int epoll_fd, wake_fd;
+  struct reactor_client *clients; /* with the baton */
+  uint32_t turns;
+  uint64_t told_ns; /* last time given to the clients */
+};
+
+/* ---- one turn (with the baton) ---------------------------------------------------------------------------------------------- */
+
+static int poll_tp(struct reactor_tp *t, uint32_t turns) {
+  if (!t->polls_memory && t->quiet > QUIET_AFTER && turns % SYSCALL_POLL_EVERY != 0) return 0;
+  struct tp_event events[EVENTS_PER_POLL];
+  int n = t->tp.ops->poll(t->tp.tp, events, EVENTS_PER_POLL);
+  for (int i = 0; i < n; i++) plane_event(plane_of_event(&events[i]), &events[i]);
+  t->quiet = n > 0 ? 0 : t->quiet + 1;
+  return n > 0;
+}
+
+static void tell_time(struct reactor *r) {
+  uint64_t now = clock_now_ns();
+  if (now - r->told_ns < TIME_STEP_NS) return;
+  r->told_ns = now;
+  for (struct reactor_client *c = r->clients, *next; c != NULL; c = next) {
+    next = c->next;
+    c->time(c->user, now);
+  }
+}
+
+static int turn(struct reactor *r) {
+  int did = 0;
+  r->turns++;
+  for (struct reactor_client *c = r->clients, *next; c != NULL; c = next) {
+    next = c->next;
+    did |= c->work(c->user);
+  }
+  for (unsigned i = 0; i < r->n_tps; i++) did |= poll_tp(&r->tps[i], r->turns);
+  if (r->turns % TIME_TURNS == 0) tell_time(r);
+  return did;
+}
+
+/* ---- letting go ---------------------------------------------------------------------------------------------------------------- */
+
+static void wake_thread(struct reactor *r) {
+  uint64_t one = 1;
+  ssize_t rc = write(r->wake_fd, &one, sizeof one);
+  (void)rc; /* full means that it is awake already */
+}
+
+/* A transport whose descriptor is level-triggered would wake the thread for what the driver is about to read anyway: it is in epoll only
+ * while nobody drives. */
+static void set_epoll(struct reactor *r, struct reactor_tp *t, int on) {
+  if (t->polls_memory || t->armed_in_epoll == on) return;
+  struct epoll_event e = {.events = on ? EPOLLIN : 0};
+  e.data.ptr = t;
+  if (epoll_ctl(r->epoll_fd, EPOLL_CTL_MOD, t->tp.ops->fd(t->tp.tp), &e) == 0) t->armed_in_epoll = on;
+}
+
+static int arm(struct reactor *r) {
+  int pending = 0;
+  for (unsigned i = 0; i < r->n_tps; i++) {
+    pending |= r->tps[i].tp.ops->arm(r->tps[i].tp.tp);
+    set_epoll(r, &r->tps[i], 1);
+  }
+  return pending;
+}
+
+static void release(struct reactor *r) {
+  if (arm(r)) wake_thread(r);
+  pthread_mutex_unlock(&r->baton);
+  if (atomic_load(&r->kicked) && atomic_exchange(&r->kicked, 0)) wake_thread(r);
+}
+
+static void took_baton(struct reactor *r) {
+  for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 0);
+}
+
+/* ---- driving ---------------------------------------------------------------------------------------------------------------------- */
+
+struct idle {
+  uint32_t turns;
+  uint64_t since_ns;
+};
+
+/* After an empty turn: relax, then yield; 1 when it has been idle for the configured time. */
+static int idle_long(const struct reactor *r, struct idle *idle) {
+  if (++idle->turns < RELAX_TURNS) {
+    cpu_relax();
+    return 0;
+  }
+  if (idle->turns % 8 == 0) {
+    uint64_t now = clock_now_ns();
+    if (idle->since_ns == 0) idle->since_ns = now;
+    if (now - idle->since_ns >= (uint64_t)r->config.spin_us * 1000) return 1;
+  }
+  sched_yield();
+  return 0;
+}
+
+static void *thread_main(void *arg) {
+  struct reactor *r = arg;
+  struct epoll_event events[PLANE_TPS_MAX + 1];
+  while (!atomic_load(&r->stop)) {
+    epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, SLEEP_MS);
+    uint64_t count;
+    ssize_t rc = read(r->wake_fd, &count, sizeof count);
+    (void)rc;
+    pthread_mutex_lock(&r->baton);
+    atomic_store(&r->kicked, 0);
+    took_baton(r);
+    for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
+    struct idle idle = {0};
+    tell_time(r);
+    while (!atomic_load(&r->stop) && !atomic_load(&r->wanting)) {
+      if (turn(r)) {
+        idle = (struct idle){0};
+      } else if (idle_long(r, &idle)) {
+        break;
+      }
+    }
+    release(r);
+    if (atomic_load(&r->wanting)) sched_yield();
+  }
+  return NULL;
+}
+
+void reactor_kick(struct reactor *r) {
+  atomic_store(&r->kicked, 1);
+  if (pthread_mutex_trylock(&r->baton) != 0) return;
+  atomic_store(&r->kicked, 0);
+  turn(r);
+  release(r);
+}
+
+void reactor_call(struct reactor *r, void (*fn)(void *arg), void *arg) {
+  atomic_fetch_add(&r->wanting, 1);
+  pthread_mutex_lock(&r->baton);
+  atomic_fetch_sub(&r->wanting, 1);
+  fn(arg);
+  release(r);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------------------------------ */
+
+static void futex_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns) {
+  struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &t, NULL, 0);
+}
+
+void reactor_notify(struct reactor *r, _Atomic uint32_t *word) {
+  /* Pairs with the sleeper's increment before its last look at the word. */
+  if (atomic_load(&r->sleepers) != 0) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Drives until the word changes (1), or the deadline, or nothing has happened for long (0). */
+static int drive_for(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns) {
+  struct idle idle = {0};
+  uint32_t turns = 0;
+  took_baton(r);
+  for (;;) {
+    if (atomic_load_explicit(word, memory_order_acquire) != value) return 1;
+    if (turn(r))
+      idle = (struct idle){0};
+    else if (idle_long(r, &idle))
+      return 0;
+    if (++turns % TIME_TURNS == 0 && clock_now_ns() >= deadline_ns) return 0;
+  }
+}
+
+static void sleep_on(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns) {
+  uint64_t now = clock_now_ns();
+  if (now >= deadline_ns) return;
+  atomic_fetch_add(&r->sleepers, 1);
+  futex_sleep(word, value, MIN_OF(deadline_ns - now, WAIT_SLICE_NS));
+  atomic_fetch_sub(&r->sleepers, 1);
+}
+
+int reactor_wait(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns) {
+  for (;;) {
+    if (atomic_load_explicit(word, memory_order_acquire) != value) return 1;
+    int got = pthread_mutex_trylock(&r->baton) == 0;
+    if (!got) { /* the own thread lets go after its turn when somebody wants the baton; another waiter keeps it, and works for all */
+      atomic_fetch_add(&r->wanting, 1);
+      for (int i = 0; i < 16 && !got; i++) {
+        sched_yield();
+        got = pthread_mutex_trylock(&r->baton) == 0;
+      }
+      atomic_fetch_sub(&r->wanting, 1);
+    }
+    if (got) {
+      int changed = drive_for(r, word, value, deadline_ns);
+      release(r);
+      if (changed) return 1;
+    }
+    if (clock_now_ns() >= deadline_ns) return atomic_load_explicit(word, memory_order_acquire) != value;
+    sleep_on(r, word, value, deadline_ns);
+  }
+}
+
+/* ---- clients ------------------------------------------------------------------------------------------------------------------------- */
+
+void reactor_add(struct reactor *r, struct reactor_client *c) {
+  struct reactor_client **at = &r->clients;
+  while (*at != NULL && (*at)->urgent >= c->urgent) at = &(*at)->next;
+  c->next = *at;
+  *at = c;
+}
+
+void reactor_remove(struct reactor *r, struct reactor_client *c) {
+  for (struct reactor_client **at = &r->clients; *at != NULL; at = &(*at)->next) {
+    if (*at != c) continue;
+    *at = c->next;
+    return;
+  }
+}
+
+/* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
+
+static int add_to_epoll(struct reactor *r, int fd, void *ptr, agg_error_t *err) {
+  struct epoll_event e = {.events = EPOLLIN};
+  e.data.ptr = ptr;
+  return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? AGG_OK : err_sys(err, AGG_ESYS, errno, "epoll_ctl");
+}
+
+static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err) {
+  struct tp_config config = {.log = r->config.log,
+                             .bind_host = r->config.bind_host,
+                             .peer_host = r->config.peer_host,
+                             .spin_hint_us = r->config.spin_us};
+  struct reactor_tp *t = &r->tps[r->n_tps];
+  int rc = ops->open(&config, &t->tp.tp, err);
+  if (rc != AGG_OK) return rc;
+  t->tp.ops = ops;
+  t->polls_memory = (ops->caps & TP_CAP_SPIN) != 0;
+  t->armed_in_epoll = 1;
+  r->n_tps++;
+  return add_to_epoll(r, ops->fd(t->tp.tp), t, err);
+}
+
+static int open_tps(struct reactor *r, agg_error_t *err) {
+  const char *asked = r->config.transports;
+  if (asked[0] != '\0' && strcmp(asked, "auto") != 0) {
+    const struct tp_ops *ops = tp_find(asked);
+    if (ops == NULL) return err_set(err, AGG_EINVAL, "transport '%s' is unknown: auto, shm or tcp", asked);
+    return open_tp(r, ops, err);
+  }
+  for (const struct tp_ops *const *ops = tp_all(); *ops != NULL && r->n_tps < PLANE_TPS_MAX; ops++) {
+    agg_error_t why = {0};
+    int rc = open_tp(r, *ops, &why);
+    if (rc == AGG_ENOTSUP) {
+      LOG_INFO(r->config.log, "transport %s is not used: %s", (*ops)->name, why.text);
+    } else if (rc != AGG_OK) {
+      return err_set(err, rc, "transport %s: %s", (*ops)->name, why.text);
+    }
+  }
+  return r->n_tps != 0 ? AGG_OK : err_set(err, AGG_ENOTSUP, "no transport can be used on this machine");
+}
+
+/* The thread takes no signals: they belong to the program. */
+static int start_thread(struct reactor *r, agg_error_t *err) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int rc = pthread_create(&r->thread, NULL, thread_main, r);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (rc != 0) return err_sys(err, AGG_ESYS, rc, "cannot start a thread");
+  char name[16];
+  snprintf(name, sizeof name, "agg-reactor%u", r->config.index % 1000);
+  pthread_setname_np(r->thread, name);
+  if (r->config.cpu >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)r->config.cpu, &set);
+    rc = pthread_setaffinity_np(r->thread, sizeof set, &set);
+    if (rc != 0) LOG_WARN(r->config.log, "reactor %u is not pinned to core %d: %s", r->config.index, r->config.cpu, strerror(rc));
+  }
+  return AGG_OK;
+}
+
+static void close_all(struct reactor *r) {
+  for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].tp.ops->close(r->tps[i].tp.tp);
+  if (r->wake_fd >= 0) close(r->wake_fd);
+  if (r->epoll_fd >= 0) close(r->epoll_fd);
+  pthread_mutex_destroy(&r->baton);
+  free(r);
+}
+
+int reactor_start(const struct reactor_config *config, struct reactor **out, agg_error_t *err) {
+  struct reactor *r = calloc(1, sizeof *r);
+  if (r == NULL) return err_set(err, AGG_ENOMEM, "no memory for a reactor");
+  r->config = *config;
+  pthread_mutex_init(&r->baton, NULL);
+  r->wake_fd = -1;
+  r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  if (r->epoll_fd >= 0) r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int rc = r->wake_fd >= 0 ? AGG_OK : err_sys(err, AGG_ESYS, errno, "cannot make the reactor's descriptors");
+  if (rc == AGG_OK) rc = add_to_epoll(r, r->wake_fd, NULL, err);
+  if (rc == AGG_OK) rc = open_tps(r, err);
+  if (rc == AGG_OK) rc = start_thread(r, err);
+  if (rc != AGG_OK) {
+    close_all(r);
+    return rc;
+  }
+  *out = r;
+  return AGG_OK;
+}
+
+void reactor_stop(struct reactor *r) {
+  if (r == NULL) return;
+  atomic_store(&r->stop, 1);
+  wake_thread(r);
+  pthread_join(r->thread, NULL);
+  close_all(r);
+}
+
+unsigned reactor_tps(const struct reactor *r, struct plane_tp out[PLANE_TPS_MAX]) {
+  for (unsigned i = 0; i < r->n_tps; i++) out[i] = r->tps[i].tp;
+  return r->n_tps;
+}

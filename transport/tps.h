@@ -1,0 +1,12 @@
+/* The transports that are compiled into the library, for the registry and for tests. */
+#ifndef TRANSPORT_TPS_H
+#define TRANSPORT_TPS_H
+
+#include "transport.h"
+
+extern const struct tp_ops tp_shm, tp_tcp;
+
+/* For transports without TP_CAP_MAP: what an entry that is not supported does. */
+void *tp_unsupported_map(struct tp_lane *lane, struct tp_raddr at, size_t len); /* NULL */
+
+#endif
