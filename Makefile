@@ -64,7 +64,7 @@ $(O)/obj/gen/control.pb-c.o: $(PROTO_C)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(dir $@) && $(CC) $(CPPFLAGS) -std=c11 -fPIC -fvisibility=hidden $(CFLAGS_$(BUILD)) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(O)/obj/libagg/control/%.o $(O)/obj/tests/%.o $(O)/obj/agg-server/%.o: | $(PROTO_C)
+$(call obj,$(wildcard libagg/control/*.c agg-server/*.c tests/*/*.c)): | $(PROTO_C)
 
 $(O)/obj/libagg/reduce/avx2.o: KERNEL_CFLAGS := -O3 -mavx2 -mf16c -mfma -ffp-contract=off
 $(O)/obj/libagg/reduce/avx512.o: KERNEL_CFLAGS := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mf16c -mfma -ffp-contract=off -mprefer-vector-width=512
@@ -113,11 +113,97 @@ $(O)/tests/unit/server_config $(O)/tests/unit/server_parts: $(call obj,$(addpref
 
 $(O)/tests/%: $(O)/obj/tests/%.o $(call obj,$(TEST_LIB_SRC)) $(call obj,$(SIM_SRC)) $(LIB_OBJ)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(dir $@) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS) $(PKG_LIBS) -lm
+	$(Q)mkdir -p $(dir $@) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS) $(PKG_LIBS) -lm
+
+# Tests of programs' parts link the program's objects without its main.
+program_obj = $(filter-out %/main.o,$(call obj,$(1)))
+$(filter $(O)/tests/unit/server_%,$(TEST_BIN)): $(call program_obj,$(SERVER_SRC))
+$(filter $(O)/tests/unit/perf_%,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
+$(filter $(O)/tests/unit/run_%,$(TEST_BIN)): $(call program_obj,$(RUN_SRC))
+
+# End-to-end tests start the programs that lie above them in $(O).
+$(filter $(O)/tests/e2e/run,$(TEST_BIN)): | $(O)/agg-run
+$(filter-out $(O)/tests/e2e/run,$(filter $(O)/tests/e2e/%,$(TEST_BIN))): | $(O)/agg-run $(O)/agg-server $(O)/agg-perf
 
 .PHONY: tests clean
 tests: $(TEST_BIN)
 clean:
 	rm -rf build
+
+# ---- checks ----------------------------------------------------------------------------------------------------------------------
+# The suites once as they ship, then under the address and undefined-behaviour sanitizers, then those in which threads or processes meet under
+# the thread sanitizer. Each pass has an output directory of its own.
+CHECK_DIR ?= build/check
+ASAN_SKIP ?=
+TSAN_ONLY ?= tests/conform/% tests/e2e/% tests/unit/reactor% tests/unit/control% tests/unit/callback% tests/unit/comm% tests/unit/plane% tests/unit/instance% tests/unit/mem%
+TEST_NAMES := $(patsubst %.c,%,$(TEST_SRC))
+ASAN_NAMES := $(filter-out $(ASAN_SKIP),$(TEST_NAMES))
+TSAN_NAMES := $(filter $(TSAN_ONLY),$(TEST_NAMES))
+
+.PHONY: check check-build tidy
+check: check-build
+	$(Q)scripts/run-tests \
+	  'style: scripts/tidy' \
+	  'library: scripts/tidy-library $(CHECK_DIR)/release' \
+	  $(foreach t,$(TEST_NAMES),'release: $(CHECK_DIR)/release/$(t)') \
+	  $(foreach t,$(ASAN_NAMES),'asan: $(CHECK_DIR)/asan/$(t)') \
+	  $(foreach t,$(TSAN_NAMES),'tsan: $(CHECK_DIR)/tsan/$(t)')
+
+check-build:
+	$(Q)$(MAKE) --no-print-directory BUILD=release O=$(CHECK_DIR)/release all tests
+	$(Q)$(MAKE) --no-print-directory BUILD=asan O=$(CHECK_DIR)/asan $(addprefix $(CHECK_DIR)/asan/,$(ASAN_NAMES))
+	$(Q)$(MAKE) --no-print-directory BUILD=tsan O=$(CHECK_DIR)/tsan $(addprefix $(CHECK_DIR)/tsan/,$(TSAN_NAMES))
+
+tidy:
+	$(Q)scripts/tidy
+
+# ---- demo ------------------------------------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: all
+	$(Q)scripts/run-demo $(O) $(TEXT)
+
+# ---- installing ------------------------------------------------------------------------------------------------------------------
+DESTDIR ?=
+BINDIR := $(DESTDIR)$(PREFIX)/bin
+LIBDIR := $(DESTDIR)$(PREFIX)/lib
+INCDIR := $(DESTDIR)$(PREFIX)/include
+PCDIR := $(LIBDIR)/pkgconfig
+MANDIR := $(DESTDIR)$(PREFIX)/share/man
+PROGRAMS := agg-server agg-run agg-perf
+MAN_PAGES := $(wildcard docs/man/*.[1-8])
+
+$(O)/libagg.pc: Makefile
+	$(Q)mkdir -p $(O) && printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: libagg' \
+	  'Description: Gradient aggregation for distributed training' 'Version: $(VERSION)' 'Requires.private: $(PKGS)' \
+	  'Libs: -L$${libdir} -lagg' 'Libs.private: -pthread -lm' 'Cflags: -I$${includedir}' > $@
+
+.PHONY: install uninstall
+install: $(O)/$(SONAME) $(O)/libagg.a $(addprefix $(O)/,$(PROGRAMS)) $(O)/libagg.pc
+	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
+	$(Q)install -d $(BINDIR) $(LIBDIR) $(INCDIR) $(PCDIR)
+	$(Q)install -m 755 $(addprefix $(O)/,$(PROGRAMS)) $(BINDIR)
+	$(Q)install -m 644 $(O)/$(SONAME) $(O)/libagg.a $(LIBDIR)
+	$(Q)ln -sf $(SONAME) $(LIBDIR)/libagg.so
+	$(Q)install -m 644 libagg/agg.h $(INCDIR)
+	$(Q)install -m 644 $(O)/libagg.pc $(PCDIR)
+	$(Q)for page in $(MAN_PAGES); do install -d $(MANDIR)/man$${page##*.} && install -m 644 $$page $(MANDIR)/man$${page##*.} || exit 1; done
+
+uninstall:
+	$(call say,REMOVE,$(DESTDIR)$(PREFIX))
+	$(Q)rm -f $(addprefix $(BINDIR)/,$(PROGRAMS)) $(addprefix $(LIBDIR)/,$(SONAME) libagg.so libagg.a) $(INCDIR)/agg.h $(PCDIR)/libagg.pc
+	$(Q)for page in $(MAN_PAGES); do rm -f $(MANDIR)/man$${page##*.}/$${page##*/}; done
+
+.PHONY: help
+help:
+	@printf '%s\n' \
+	  'make                      libagg.so.0, libagg.a, agg-server, agg-run, agg-perf and train_lm in build/release' \
+	  'make BUILD=debug|asan|tsan   the same in build/BUILD' \
+	  'make tests                the test programs' \
+	  'make check                all tests, also under the sanitizers; ends with "N passed, N failed"' \
+	  'make tidy                 format, floors, file and function length, banned calls' \
+	  'make demo [TEXT=file]     trains a small language model with 4 workers and a server, a ring, direct, and 1 worker' \
+	  'make install [PREFIX=/usr/local] [DESTDIR=]   and make uninstall' \
+	  'make clean                removes build/' \
+	  'CC=clang, O=directory and V=1 (show commands) go with any of them'
 
 .SECONDARY:

@@ -22,7 +22,7 @@
 #define CONFIG_DEFAULT_PORT 7171
 
 struct server_config {
-  char listen[CONFIG_HOST_MAX]; /* "host:port" */
+  char listen[CONFIG_HOST_MAX + 16]; /* "host:port" */
   char token_file[CONFIG_PATH_MAX];
   char transport[64];
   char bind[CONFIG_HOST_MAX]; /* host of the data sockets; "": chosen */

@@ -23,7 +23,7 @@ struct program {
   struct machine machine;
   struct tokens tokens;
   struct log log;
-  char address[CONFIG_HOST_MAX + 16];
+  char address[CONFIG_HOST_MAX + 32];
 };
 
 static int fail(int status, const agg_error_t *err) {
@@ -77,7 +77,7 @@ static void set_signals(void) {
 }
 
 static void say_ready(const struct program *p) {
-  char line[CONFIG_HOST_MAX + 32];
+  char line[CONFIG_HOST_MAX + 40];
   int n = snprintf(line, sizeof line, "%s\n", p->address);
   if (p->args.ready_fd < 0) return;
   if (write(p->args.ready_fd, line, (size_t)n) != n) LOG_WARN(&p->log, "--ready-fd %d: cannot be written", p->args.ready_fd);

@@ -12,6 +12,7 @@
 #include "plane_internal.h"
 
 #define SLOT_ALIGN 64u
+#define LANE_DEPTH(window) (3 * (window) + 1) /* results of two windows of open chunks, contributions of one: the engine opens no more */
 /* Slots at a whole number of pages from one another would share cache sets in the fold; one more line moves them apart. */
 static size_t slot_stride(const struct plan *plan) { return round_up_u64(WIRE_HEADER_BYTES + plan->chunk_bytes, SLOT_ALIGN) + SLOT_ALIGN; }
 static size_t scratch_stride(const struct plan *plan) { return round_up_u64(plan->chunk_bytes, SLOT_ALIGN) + SLOT_ALIGN; }
@@ -177,7 +178,7 @@ int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *addre
   struct tp_lane_config lc = {.peer_address = address,
                               .peer_address_len = len,
                               .active = p->config.self < peer,
-                              .depth = 2 * p->config.plan->window + 2,
+                              .depth = LANE_DEPTH(p->config.plan->window),
                               .domain = p->config.comm,
                               .user = l};
   memcpy(lc.ticket, ticket, TP_TICKET_BYTES);
@@ -315,12 +316,13 @@ void plane_event(struct plane *p, const struct tp_event *e) {
         landed_up(p, l, e->notice, e->bytes);
       break;
     case TP_SENT:
-      if (e->token == TOKEN_NO_CHUNK) {
-        l->flushing--;
-        break;
+      if (e->token & TOKEN_UP) {
+        l->up_unsent--;
+        node_up_sent(p->node, l->peer, (uint32_t)e->token);
+      } else {
+        l->unsent--;
+        node_sent(p->node, (uint32_t)(e->token - 1));
       }
-      l->unsent--;
-      node_sent(p->node, (uint32_t)(e->token - 1));
       break;
     case TP_LOST: lost(p, l, e->text); break;
   }
@@ -403,6 +405,6 @@ void plane_get_stats(const struct plane *p, struct plane_stats *stats) {
 
 int plane_idle(const struct plane *p) {
   for (uint32_t i = 0; i < p->n_neighbours; i++)
-    if (!p->lanes[i].lost && (p->lanes[i].unsent != 0 || p->lanes[i].flushing != 0)) return 0;
+    if (!p->lanes[i].lost && (p->lanes[i].unsent != 0 || p->lanes[i].up_unsent != 0)) return 0;
   return node_idle(p->node);
 }

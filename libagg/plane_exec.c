@@ -92,7 +92,8 @@ void plane_send_up(struct plane *p, const struct node_action *a) {
   src[0] = (struct tp_src){.base = bytes, .len = sizeof bytes}; /* piece 0 of two is copied at once */
   struct tp_raddr slot = {.key = l->window.key, .off = l->window.off + (uint64_t)a->slot * p->stride};
   p->stats.puts++;
-  l->ops->put(l->lane, src, 2, slot, wire_notice_up(a->slot), 0);
+  l->up_unsent++;
+  l->ops->put(l->lane, src, 2, slot, wire_notice_up(a->slot), TOKEN_UP | a->slot);
 }
 
 /* ---- fold ------------------------------------------------------------------------------------------------------------------------- */
@@ -175,17 +176,15 @@ void plane_send_down(struct plane *p, const struct node_action *a) {
   struct plane_slot *s = &l->landed[a->slot];
   const struct tp_src nothing = {0};
   p->stats.puts++;
+  l->unsent++;
   if (!a->with_payload || s->in_place) {
     uint32_t mapped = a->with_payload ? WIRE_NOTICE_MAPPED : 0;
-    l->flushing++;
-    l->ops->put(l->lane, &nothing, 1, (struct tp_raddr){0}, wire_notice_down(a->slot) | mapped, TOKEN_NO_CHUNK);
-    if (a->with_payload) node_sent(p->node, a->ctx);
+    l->ops->put(l->lane, &nothing, 1, (struct tp_raddr){0}, wire_notice_down(a->slot) | mapped, (uint64_t)a->ctx + 1);
     return;
   }
   const struct node_chunk *v = node_chunk(p->node, a->ctx);
   struct piece from = v->own_output ? recv_piece(p, v, l->tp) : v->scratch != FOREST_NONE ? scratch_piece(p, v) : send_piece(p, v);
   struct tp_src src = {.base = from.at, .len = v->place.bytes, .mr = from.mr != NULL ? from.mr[l->tp] : NULL};
-  l->unsent++;
   p->stats.put_bytes += src.len;
   l->ops->put(l->lane, &src, 1, s->result, wire_notice_down(a->slot), (uint64_t)a->ctx + 1);
 }

@@ -19,8 +19,7 @@ struct plane_lane {
   const struct tp_ops *ops;
   struct tp_lane *lane;
   uint8_t connected, lost;
-  uint32_t unsent;             /* results put and not yet reported sent */
-  uint32_t flushing;           /* notices without bytes, likewise: a lane is not closed before they are on their way */
+  uint32_t unsent, up_unsent;  /* puts not yet reported sent: results, contributions */
   struct tp_raddr window;      /* own slots at the peer */
   unsigned char *slots;        /* the peer's slots here; NULL when it is no child */
   struct plane_slot *landed;   /* window of them, likewise */
@@ -60,7 +59,7 @@ struct plane {
 
 #define NODE_NAME_MAX 192
 #define FOLD_INPUTS_INLINE 16
-#define TOKEN_NO_CHUNK UINT64_MAX /* tokens are context + 1 otherwise */
+#define TOKEN_UP (1ull << 32) /* tokens of contributions: this and the slot; of results: chunk context + 1 */
 
 /* plane.c */
 void plane_run(struct plane *p); /* carries out actions until the engine has none */

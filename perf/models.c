@@ -3,9 +3,11 @@
 
 #include "perf/perf.h"
 
-#define BLOCK(counts, times) {(counts), sizeof(counts) / sizeof((counts)[0]), (times)}
+#define BLOCK(counts, times) \
+  { (counts), sizeof(counts) / sizeof((counts)[0]), (times) }
 
-/* ResNet-50: a convolution, then scale and shift of its batch normalisation. The first block of a stage has a fourth convolution, the shortcut. */
+/* ResNet-50: a convolution, then scale and shift of its batch normalisation. The first block of a stage has a fourth convolution, the
+ * shortcut. */
 static const uint32_t RESNET_STEM[] = {9408, 64, 64};
 static const uint32_t RESNET_1_FIRST[] = {4096, 64, 64, 36864, 64, 64, 16384, 256, 256, 16384, 256, 256};
 static const uint32_t RESNET_1[] = {16384, 64, 64, 36864, 64, 64, 16384, 256, 256};
@@ -24,7 +26,7 @@ static const struct model_block RESNET50[] = {
 /* BERT-large: word, position and type embeddings with their normalisation; a layer is query, key, value, output (weight, bias each),
  * normalisation, the two feed-forward matrices with biases, normalisation; then the pooler. */
 static const uint32_t BERT_EMBEDDINGS[] = {31254528, 524288, 2048, 1024, 1024};
-static const uint32_t BERT_LAYER[] = {1048576, 1024, 1048576, 1024, 1048576, 1024,    1048576, 1024,
+static const uint32_t BERT_LAYER[] = {1048576, 1024, 1048576, 1024, 1048576, 1024, 1048576, 1024,
                                       1024,    1024, 4194304, 4096, 4194304, 1024, 1024,    1024};
 static const uint32_t BERT_POOLER[] = {1048576, 1024};
 static const struct model_block BERT_LARGE[] = {BLOCK(BERT_EMBEDDINGS, 1), BLOCK(BERT_LAYER, 24), BLOCK(BERT_POOLER, 1)};

@@ -1,4 +1,5 @@
-/* Elements of every type as doubles and 64-bit integers, with one rounding to nearest even. Speed does not matter here, being right does. */
+/* Elements of every type as doubles and 64-bit integers, with one rounding to nearest even. Speed does not matter here, being right does.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ uint16_t half_from_double(double value) {
   if (size >= 65520) return sign | 0x7c00; /* the middle between the largest number and the next step rounds up */
   if (size < ldexp(1, -14)) return (uint16_t)(sign | (unsigned)nearbyint(ldexp(size, 24))); /* may become the smallest normal: same bits */
   int exponent;
-  double fraction = frexp(size, &exponent); /* [0.5, 1) */
+  double fraction = frexp(size, &exponent);                   /* [0.5, 1) */
   unsigned digits = (unsigned)nearbyint(ldexp(fraction, 11)); /* [1024, 2048]: 2048 carries into the exponent by itself */
   return (uint16_t)(sign | (((unsigned)(exponent + 13) << 10) + digits));
 }
@@ -56,12 +57,12 @@ uint16_t bfloat_from_double(double value) {
   return (uint16_t)(sign | (exponent > 128 || bits > 0x7f80 ? 0x7f80 : bits));
 }
 
-#define LOAD_INTEGER(type)           \
-  do {                               \
-    type v;                          \
-    memcpy(&v, at, sizeof(v));       \
-    n.i = (int64_t)v;                \
-    n.f = (double)v;                 \
+#define LOAD_INTEGER(type)     \
+  do {                         \
+    type v;                    \
+    memcpy(&v, at, sizeof(v)); \
+    n.i = (int64_t)v;          \
+    n.f = (double)v;           \
   } while (0)
 
 struct number number_load(agg_dtype_t dtype, const void *at) {

@@ -45,13 +45,13 @@ struct perf_args {
   uint32_t ops, dtypes, redops; /* bit i: number i of the enum is wanted */
   uint64_t sizes[SIZES_MAX];    /* bytes */
   uint32_t n_sizes;
-  int inplace;                  /* bit 0: out of place, bit 1: in place */
+  int inplace; /* bit 0: out of place, bit 1: in place */
   uint32_t root;
-  uint32_t warmup, iterations;  /* iterations 0: chosen by time */
+  uint32_t warmup, iterations; /* iterations 0: chosen by time */
   uint32_t outstanding;
   enum perf_memory memory;
   agg_priority_t priority;
-  const struct model *model;    /* NULL: sizes */
+  const struct model *model; /* NULL: sizes */
   int json, check;
 };
 

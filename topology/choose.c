@@ -17,27 +17,23 @@
 
 #define RING_BYTES_PER_WORKER (2ull << 20)
 
-#define CHUNK_MIN 1024u
-#define CHUNK_MAX (16u << 20)
-#define CHUNK_UNIT 64u
-#define WINDOW_MAX 1024u
-#define LANES_MAX 16u
-
 #define CHUNK_ONE_HOST (128u << 10)
 #define CHUNK_NETWORK (256u << 10)
 #define WINDOW_SHALLOW 4u
 #define WINDOW_DEEP_MAX 64u /* beyond it the window's memory grows faster than a deeper pipeline gains */
 
 static int check_limits(const struct plan_request *r, agg_error_t *err) {
-  if (r->chunk_bytes != 0 && (r->chunk_bytes < CHUNK_MIN || r->chunk_bytes > CHUNK_MAX || r->chunk_bytes % CHUNK_UNIT != 0)) {
+  if (r->chunk_bytes != 0 &&
+      (r->chunk_bytes < PLAN_CHUNK_MIN || r->chunk_bytes > PLAN_CHUNK_MAX || r->chunk_bytes % PLAN_CHUNK_UNIT != 0)) {
     return err_set(err, AGG_EINVAL, "chunk of %u bytes: expected a multiple of %u from %u to %u (AGG_CHUNK), or 0 to have it chosen",
-                   r->chunk_bytes, CHUNK_UNIT, CHUNK_MIN, CHUNK_MAX);
+                   r->chunk_bytes, PLAN_CHUNK_UNIT, PLAN_CHUNK_MIN, PLAN_CHUNK_MAX);
   }
-  if (r->window > WINDOW_MAX) {
-    return err_set(err, AGG_EINVAL, "window of %u chunks: expected 1 to %u (AGG_WINDOW), or 0 to have it chosen", r->window, WINDOW_MAX);
+  if (r->window > PLAN_WINDOW_MAX) {
+    return err_set(err, AGG_EINVAL, "window of %u chunks: expected 1 to %u (AGG_WINDOW), or 0 to have it chosen", r->window,
+                   PLAN_WINDOW_MAX);
   }
-  if (r->lanes > LANES_MAX) {
-    return err_set(err, AGG_EINVAL, "%u lanes: expected 1 to %u (AGG_LANES), or 0 to have them chosen", r->lanes, LANES_MAX);
+  if (r->lanes > PLAN_LANES_MAX) {
+    return err_set(err, AGG_EINVAL, "%u lanes: expected 1 to %u (AGG_LANES), or 0 to have them chosen", r->lanes, PLAN_LANES_MAX);
   }
   return AGG_OK;
 }

@@ -6,6 +6,13 @@
 
 #define PLAN_FORESTS_MAX 4
 
+/* What may be asked for; 0 has each of them chosen. */
+#define PLAN_CHUNK_MIN 1024u
+#define PLAN_CHUNK_MAX (16u << 20)
+#define PLAN_CHUNK_UNIT 64u
+#define PLAN_WINDOW_MAX 1024u
+#define PLAN_LANES_MAX 16u
+
 /* What a communicator runs on: its forests, and the size from which on each is used. */
 struct plan {
   uint32_t n_forests;

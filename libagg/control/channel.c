@@ -81,6 +81,7 @@ void channel_set_fini(struct channel_set *set) {
 struct channel *channel_oldest_stranger(struct channel_set *set) { return TAILQ_FIRST(&set->strangers); }
 unsigned channel_key(const struct channel *ch) { return ch->tls.key; }
 int channel_quiet(const struct channel *ch) { return !ch->heard; }
+void *channel_user(const struct channel *ch) { return ch->hooks.user; }
 
 int channel_same_host(const struct channel *ch) {
   struct net_addr a = {.len = sizeof a.ss}, b = {.len = sizeof b.ss};
@@ -289,6 +290,7 @@ void channel_finish(struct channel *ch, void (*gone)(void *user), void *user) {
   ch->lingering = 1;
   ch->gone = gone;
   ch->gone_user = user;
+  memset(&ch->hooks, 0, sizeof ch->hooks);
   set_timer(ch, CHANNEL_LINGER_S);
   if (flush(ch) != 0) channel_doom(ch, AGG_EPEER, "its connection broke");
 }
@@ -506,5 +508,3 @@ void channel_prove(struct channel *ch, uint32_t frame_max) {
   TAILQ_INSERT_TAIL(&ch->set->known, ch, link);
   if (!ch->lingering && ch->doom.code == 0) event_del(ch->timer);
 }
-
-void channel_rehook(struct channel *ch, const struct channel_hooks *hooks) { ch->hooks = *hooks; }

@@ -64,7 +64,6 @@ struct channel_config {
 int channel_open(struct channel_set *set, const struct channel_config *config, struct channel **ch, agg_error_t *err);
 /* The peer has shown who it is: no deadline any more, larger frames from now on. */
 void channel_prove(struct channel *ch, uint32_t frame_max);
-void channel_rehook(struct channel *ch, const struct channel_hooks *hooks);
 /* Queues the frame (takes a reference of its own). A full queue closes the channel later, through `closed`. */
 void channel_send(struct channel *ch, struct frame *f);
 /* Says the last words: sends what is queued, then ends the connection and waits for the peer to close, CHANNEL_LINGER_S at most. No callback
@@ -76,6 +75,7 @@ void channel_close(struct channel *ch);
 unsigned channel_key(const struct channel *ch);  /* the token that the peer has, once ready */
 int channel_same_host(const struct channel *ch); /* both ends have the same address */
 int channel_quiet(const struct channel *ch);     /* no byte has come yet */
+void *channel_user(const struct channel *ch);    /* the hooks'; NULL once it is finished */
 struct channel *channel_oldest_stranger(struct channel_set *set);
 /* Ends it as if its deadline had passed, with this text, through `closed`. */
 void channel_drop(struct channel *ch, int code, const char *text);

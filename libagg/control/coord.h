@@ -160,7 +160,7 @@ void enlist_free(struct group *g);
 void enlist_start(struct group *g);
 void enlist_ready(struct session *s);
 void enlist_answer(struct session *s, const Ctl__Frame *f);
-int enlist_lost(struct session *s, const char *text); /* 1: it is tried again; frees the session then */
+int enlist_lost(struct session *s, int code, const char *text); /* 1: it is tried again; frees the session then */
 int enlist_plan(struct group *g, agg_error_t *err);   /* makes the plan from who is there */
 void enlist_missing(const struct group *g, char *text, size_t cap);
 

@@ -63,13 +63,14 @@ static void first_message(struct session *s, const Ctl__Frame *f) {
 }
 
 static void session_lost(struct session *s, int code, const char *text) {
+  int quiet = channel_quiet(s->ch);
+  s->ch = NULL;
   if (s->group != NULL) {
     group_lost(s, code, text);
   } else if (s->recruit != NULL) {
     recruit_lost(s, code, text);
   } else {
-    if (code != AGG_EPEER || !channel_quiet(s->ch)) coordinator_log_refusal(s->c, s->peer, text);
-    s->ch = NULL;
+    if (code != AGG_EPEER || !quiet) coordinator_log_refusal(s->c, s->peer, text);
     session_free(s);
   }
 }
@@ -128,13 +129,10 @@ struct session *session_open(struct coordinator *c, int fd, unsigned key, int ou
 /* Makes room for one more: the oldest stranger goes. 0 when there is none. */
 static int drop_oldest(struct coordinator *c) {
   struct channel *oldest = channel_oldest_stranger(&c->set);
-  struct session *s;
-  if (oldest == NULL) return 0;
-  TAILQ_FOREACH(s, &c->sessions, link) {
-    if (s->ch == oldest && !s->outgoing) break;
-  }
+  struct session *s = oldest ? channel_user(oldest) : NULL;
+  if (oldest == NULL || (s != NULL && s->outgoing)) return 0;
   if (s == NULL) {
-    channel_close(oldest); /* lingers after a refusal */
+    channel_close(oldest); /* it lingers after a refusal */
     return 1;
   }
   coordinator_log_refusal(c, s->peer, "dropped before it said anything: too many connections");
@@ -318,6 +316,8 @@ void coordinator_destroy(struct coordinator *c) {
   for (s = TAILQ_FIRST(&c->sessions); s != NULL; s = next) {
     next = TAILQ_NEXT(s, link);
     if (s->recruit != NULL) {
+      channel_close(s->ch);
+      s->ch = NULL;
       recruit_lost(s, AGG_ECLOSED, "this server is shutting down");
     } else {
       session_drop(s);

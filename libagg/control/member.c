@@ -196,8 +196,10 @@ struct report {
 };
 
 static void send_late(struct report *r) {
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__Late l = CTL__LATE__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Late l;
+  ctl__late__init(&l);
   l.priority = r->priority;
   l.op = r->op;
   l.what = r->what;

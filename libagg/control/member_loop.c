@@ -50,8 +50,10 @@ static void over(struct member *m, int code, uint32_t culprit, const char *text,
 static void send_join(struct member *m) {
   const struct member_config *c = m->config;
   struct member_config copy = *c;
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__Join j = CTL__JOIN__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Join j;
+  ctl__join__init(&j);
   uint64_t now = clock_now_ns();
   double left = now < m->deadline ? (double)(m->deadline - now) * 1e-9 : 0;
   struct message_nodes *node = message_nodes_make(c->self, 1);

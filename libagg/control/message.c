@@ -35,11 +35,16 @@ void message_send(struct channel *ch, const Ctl__Frame *f) {
 }
 
 void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body) {
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__Ready ready = CTL__READY__INIT;
-  Ctl__Go go = CTL__GO__INIT;
-  Ctl__Leave leave = CTL__LEAVE__INIT;
-  Ctl__End end = CTL__END__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Ready ready;
+  ctl__ready__init(&ready);
+  Ctl__Go go;
+  ctl__go__init(&go);
+  Ctl__Leave leave;
+  ctl__leave__init(&leave);
+  Ctl__End end;
+  ctl__end__init(&end);
   f.body_case = body;
   if (body == CTL__FRAME__BODY_READY) f.ready = &ready;
   if (body == CTL__FRAME__BODY_GO) f.go = &go;
@@ -51,8 +56,10 @@ void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body) {
 void message_send_refused(struct channel *ch, int code, const char *text) {
   agg_error_t copy;
   err_set(&copy, code, "%s", text);
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__Refused r = CTL__REFUSED__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Refused r;
+  ctl__refused__init(&r);
   r.code = code;
   r.text = copy.text;
   f.body_case = CTL__FRAME__BODY_REFUSED;
@@ -63,8 +70,10 @@ void message_send_refused(struct channel *ch, int code, const char *text) {
 void message_send_fault(struct channel *ch, int code, uint32_t culprit, const char *text) {
   agg_error_t copy;
   err_set(&copy, code, "%s", text);
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__Fault r = CTL__FAULT__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Fault r;
+  ctl__fault__init(&r);
   r.code = code;
   r.culprit = culprit;
   r.text = copy.text;
@@ -75,8 +84,10 @@ void message_send_fault(struct channel *ch, int code, uint32_t culprit, const ch
 
 void message_send_state(struct channel *ch, const struct control_state *state) {
   struct control_state copy = *state;
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__State s = CTL__STATE__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__State s;
+  ctl__state__init(&s);
   copy.text[sizeof copy.text - 1] = '\0';
   s.n_posted = AGG_PRIORITY_COUNT;
   s.posted = copy.posted;
@@ -327,8 +338,10 @@ struct frame *message_setup_pack(const struct control_setup *s, uint32_t workers
   struct message_plan plan;
   struct control_setup copy = *s;
   agg_error_t host_copy;
-  Ctl__Frame f = CTL__FRAME__INIT;
-  Ctl__Setup m = CTL__SETUP__INIT;
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Setup m;
+  ctl__setup__init(&m);
   struct message_nodes *nodes = message_nodes_make(s->nodes, s->n_nodes);
   if (nodes == NULL) return NULL;
   err_set(&host_copy, AGG_EINVAL, "%s", host);

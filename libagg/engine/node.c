@@ -80,6 +80,7 @@ static void finish(struct node *n, uint32_t id) {
   if (c->view.scratch != NONE) n->free_scratch[n->n_free_scratch++] = c->view.scratch;
   n->chunks_done++;
   n->open_ctxs--;
+  n->open_parents -= c->view.n_children != 0;
   c->next_free = n->free_ctx;
   n->free_ctx = id;
   if (n->is_server) {
@@ -104,7 +105,7 @@ static void deliver(struct node *n, uint32_t id) {
     struct child_slot *cs = &n->child_slots[s];
     uint32_t edge = s / n->window, slot = s % n->window, next = cs->next;
     node_push(n, ACT_SEND_DOWN, id, n->children[edge].peer, slot, cs->down_payload);
-    c->sends += cs->down_payload;
+    c->sends++;
     cs->ctx = NONE;
     cs->landed = 0;
     cs->expected += n->window;
@@ -118,6 +119,7 @@ static void try_up(struct node *n, uint32_t id) {
   struct ctx *c = &n->ctxs[id];
   struct up_edge *e = &n->ups[c->up_edge];
   if (e->slots[c->view.up_slot].ctx != id) return; /* its turn comes when the chunk before it in the slot has come back */
+  e->slots[c->view.up_slot].sent = e->slots[c->view.up_slot].landed = 0;
   state_move(&ctx_table, &c->state, CTX_RESULT);
   node_push(n, ACT_SEND_UP, id, e->peer, c->view.up_slot, c->view.up_payload);
 }
@@ -153,7 +155,6 @@ uint32_t node_take_ctx(struct node *n) {
   struct ctx *c = &n->ctxs[id];
   n->free_ctx = c->next_free;
   n->open_ctxs++;
-  memset(&c->view, 0, sizeof c->view);
   c->first_child = c->up_edge = NONE;
   c->missing = c->sends = 0;
   c->view.scratch = c->view.parent = NONE;
@@ -226,6 +227,16 @@ void node_up(struct node *n, uint32_t peer, uint32_t slot, const struct wire_hea
   node_advance(n, ctx);
 }
 
+/* The chunk that waits for the slot has its turn, and the place behind it is free. */
+static void free_up_slot(struct node *n, struct up_slot *us) {
+  if (!us->sent || !us->landed) return;
+  us->ctx = us->waiter;
+  us->waiter = NONE;
+  us->sent = us->landed = 0;
+  if (us->ctx != NONE && n->ctxs[us->ctx].state == CTX_READY) try_up(n, us->ctx);
+  if (!n->is_server) node_open_more(n);
+}
+
 void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes) {
   if (n->failed) return;
   uint32_t edge = peer < n->nodes ? n->up_of[peer] : NONE;
@@ -239,7 +250,7 @@ void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes) {
   }
   struct up_slot *us = &n->ups[edge].slots[slot];
   uint32_t id = us->ctx;
-  if (id == NONE || n->ctxs[id].state != CTX_RESULT) {
+  if (id == NONE || us->landed || n->ctxs[id].state != CTX_RESULT) {
     node_protocol_fault(n, peer, "it sent a result that was not asked for");
     return;
   }
@@ -248,19 +259,23 @@ void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes) {
     node_protocol_fault(n, peer, "its result has the wrong length");
     return;
   }
-  us->ctx = us->waiter;
-  us->waiter = NONE;
-  uint32_t turn = us->ctx;
+  us->landed = 1;
   deliver(n, id);
-  if (turn != NONE && n->ctxs[turn].state == CTX_READY) try_up(n, turn);
-  if (!n->is_server) node_open_more(n); /* the waiter's place is free */
+  free_up_slot(n, us);
+}
+
+void node_up_sent(struct node *n, uint32_t peer, uint32_t slot) {
+  if (n->failed) return;
+  struct up_slot *us = &n->ups[n->up_of[peer]].slots[slot];
+  us->sent = 1;
+  free_up_slot(n, us);
 }
 
 uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot) {
   uint32_t edge = peer < n->nodes ? n->up_of[peer] : NONE;
   if (edge == NONE || slot >= n->window) return 0;
   uint32_t id = n->ups[edge].slots[slot].ctx;
-  return id == NONE || !n->ctxs[id].view.down_payload ? 0 : n->ctxs[id].view.place.bytes;
+  return id == NONE || n->ups[edge].slots[slot].landed || !n->ctxs[id].view.down_payload ? 0 : n->ctxs[id].view.place.bytes;
 }
 
 void node_folded(struct node *n, uint32_t ctx) {

@@ -30,8 +30,8 @@ struct node_config {
 
 enum node_action_kind {
   ACT_FOLD,      /* fold the inputs of chunk ctx into its destination, then call node_folded(ctx). */
-  ACT_SEND_UP,   /* put header and payload (own input, or scratch after a fold) into slot of the parent `peer` */
-  ACT_SEND_DOWN, /* put the result (when with_payload) to the place that child `peer` named in its header of this slot, then node_sent(ctx) */
+  ACT_SEND_UP,   /* put header and payload (own input, or scratch after a fold) into slot of the parent `peer`; node_up_sent when it is sent */
+  ACT_SEND_DOWN, /* put the result (when with_payload) to the place that child `peer` named in its header of this slot; node_sent(ctx) when it is sent */
   ACT_OP_DONE,   /* operation op has completed in this plane */
   ACT_MISMATCH,  /* peer asked for `theirs` where `ours` was expected (of node `other`) for operation op */
   ACT_PROTOCOL,  /* peer broke the protocol: text */
@@ -95,7 +95,8 @@ void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes);
 /* Bytes of the result that is awaited in this slot of a parent; 0 where none is. */
 uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot);
 void node_folded(struct node *n, uint32_t ctx);
-void node_sent(struct node *n, uint32_t ctx); /* once for each ACT_SEND_DOWN with_payload */
+void node_sent(struct node *n, uint32_t ctx); /* once for each ACT_SEND_DOWN */
+void node_up_sent(struct node *n, uint32_t peer, uint32_t slot);
 void node_lost(struct node *n, uint32_t peer);
 void node_time(struct node *n, uint64_t now);
 

@@ -29,9 +29,10 @@ struct child_edge {
   struct child_slot *slots; /* window of them, inside node->child_slots */
 };
 
-/* One slot at a parent: the chunk that owns it and the one that is next. */
+/* One slot at a parent: the chunk that owns it and the one that is next. It is free when its result has landed and the own put was reported sent. */
 struct up_slot {
   uint32_t ctx, waiter;
+  uint8_t sent, landed;
 };
 
 struct up_edge {
@@ -47,7 +48,7 @@ struct ctx {
   uint32_t first_child; /* child slot id */
   uint32_t missing;     /* contributions still to come */
   uint32_t server_slot; /* servers: the slot that the chunk has at all children */
-  uint32_t sends;       /* ACT_SEND_DOWN with payload not yet reported sent */
+  uint32_t sends;       /* ACT_SEND_DOWN not yet reported sent */
   uint32_t next_free;
   struct node_chunk view;
 };
@@ -83,6 +84,7 @@ struct node {
 
   struct ctx *ctxs;
   uint32_t n_ctxs, free_ctx, open_ctxs;
+  uint32_t open_parents; /* open chunks that have children here: at most 2 windows, which bounds the puts outstanding on a lane */
   uint32_t *server_ctx;    /* servers: slot -> open chunk */
   uint32_t *server_parked; /* servers: slot -> parked contributions */
 

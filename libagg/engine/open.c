@@ -65,6 +65,7 @@ static int can_open(struct node *n, const struct node_chunk *v, const struct for
     const struct up_slot *s = &e->slots[e->next_seq % n->window];
     if (s->ctx != NONE && s->waiter != NONE) return 0;
   }
+  if (v->n_children != 0 && n->open_parents == 2 * n->window) return 0;
   for (uint32_t i = 0; i < v->n_children; i++) {
     const struct child_edge *e = &n->children[n->child_of[forest_child(f, v->place.tree, n->self, i)]];
     if (e->dead) {
@@ -122,6 +123,7 @@ static int open_chunk(struct node *n, const struct op_layout *l, uint32_t op, ui
   uint32_t id = node_take_ctx(n);
   struct ctx *c = &n->ctxs[id];
   c->view = v;
+  n->open_parents += v.n_children != 0;
   if (scratch) c->view.scratch = n->free_scratch[--n->n_free_scratch];
   if (v.parent != NONE) take_up_slot(n, id);
   if (take_child_slots(n, id, f)) node_advance(n, id);
@@ -277,7 +279,7 @@ static int allocate(struct node *n) {
   n->up_slots = calloc(MAX_OF(1u, (size_t)n->n_ups * w), sizeof *n->up_slots);
   n->child_slots = calloc(MAX_OF(1u, (size_t)n->n_children * w), sizeof *n->child_slots);
   /* A chunk holds or waits for a slot at its parent, or holds slots of its children; alone (one worker) it holds nothing. */
-  n->n_ctxs = n->is_server ? w : MIN_OF(4096u, 2 * w * n->n_ups + w * (n->n_children != 0 || n->n_ups == 0 ? 1 : 0) + w);
+  n->n_ctxs = n->is_server ? w : MIN_OF(4096u, 2 * w * n->n_ups + w * 2 * (n->n_children != 0 || n->n_ups == 0 ? 1 : 0) + w);
   n->ctxs = calloc(n->n_ctxs, sizeof *n->ctxs);
   n->server_ctx = calloc(w, sizeof *n->server_ctx);
   n->server_parked = calloc(w, sizeof *n->server_parked);
@@ -293,7 +295,7 @@ static void fill(struct node *n) {
   for (uint32_t i = 0; i < n->n_ctxs; i++) n->ctxs[i].next_free = i + 1 < n->n_ctxs ? i + 1 : NONE;
   for (uint32_t i = 0; i < n->config.scratch; i++) n->free_scratch[i] = i;
   for (uint32_t i = 0; i < w; i++) n->server_ctx[i] = NONE;
-  for (uint32_t i = 0; i < n->n_ups * w; i++) n->up_slots[i] = (struct up_slot){NONE, NONE};
+  for (uint32_t i = 0; i < n->n_ups * w; i++) n->up_slots[i] = (struct up_slot){.ctx = NONE, .waiter = NONE};
   for (uint32_t i = 0; i < n->n_children * w; i++) n->child_slots[i] = (struct child_slot){.ctx = NONE, .next = NONE, .expected = i % w};
   for (uint32_t peer = 0; peer < n->nodes; peer++) {
     if (n->up_of[peer] != NONE) n->ups[n->up_of[peer]] = (struct up_edge){.peer = peer, .slots = n->up_slots + (size_t)n->up_of[peer] * w};

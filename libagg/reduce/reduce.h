@@ -6,7 +6,11 @@
  *
  * f16 and bf16 accumulate in float32, f32 in float32, f64 in float64; one rounding (to nearest even) at the end. Integers wrap.
  * AVG is SUM followed by a division by `divisor` before the rounding (floats: IEEE division in the accumulator's type;
- * integers: towards zero). MIN and MAX: NaN if any input is NaN (the canonical quiet NaN), and -0 < +0.
+ * integers: towards zero). MIN and MAX: NaN if any input is NaN, and -0 < +0.
+ *
+ * Every NaN that is written, by any operator and even for one input, is the canonical quiet one of its type (0x7e00, 0x7fc0, 0x7fc00000,
+ * 0x7ff8000000000000): what hardware makes of NaN payloads differs. The thread's floating-point mode (flush to zero, rounding) has no
+ * influence and is left as it was.
  */
 #ifndef REDUCE_REDUCE_H
 #define REDUCE_REDUCE_H

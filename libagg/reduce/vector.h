@@ -11,9 +11,10 @@
 #include "fpenv.h"
 #include "tables.h"
 
-#define UNROLL 4u       /* vectors of one input taken together */
-#define GROUP 8u        /* inputs read side by side; more are taken in groups, with the partial results of a block in cache */
-#define BLOCK_STEPS 32u /* vectors of one input in such a block: 1 or 2 KiB */
+#define UNROLL 4u /* vectors of one input taken together */
+#define STEP_BYTES (UNROLL * VEC_BYTES)
+#define GROUP 8u                     /* inputs read side by side */
+#define BLOCK_BYTES (8 * STEP_BYTES) /* of one input, while partial results stand in `part`, which must stay in the first cache */
 
 #define VECTOR_OF(c) c __attribute__((vector_size(VEC_BYTES)))
 typedef VECTOR_OF(long long) vbits;
@@ -173,103 +174,100 @@ REDUCE_INLINE void finish(agg_dtype_t t, enum scale s, struct acc a, uint32_t di
 
 /* ---- loops ---- */
 
-/* What a pass works on: n bytes of inputs src[0..m) from byte `at`. With `more` the result stays in part[], without it goes to dst. With
- * `prior`, part[] holds the fold of the inputs before src[0]. */
+/* A pass folds m <= GROUP inputs. With `more` the result stays in part[], else it goes to dst. With `prior`, part[] holds the fold of the
+ * inputs before src[0]. */
 struct pass {
   agg_dtype_t t;
   agg_redop_t op;
   enum scale scale;
+  uint32_t divisor;
   unsigned m;
   int prior, more;
-  uint32_t divisor;
 };
 
-REDUCE_INLINE void steps(struct pass p, unsigned n, void *dst, const void *const *src, size_t at, struct acc *part) {
+/* UNROLL vectors of each input from byte `at`; part[from..] is their place. */
+REDUCE_INLINE void step(struct pass p, void *dst, const void *const *src, size_t at, struct acc *part, size_t from) {
   struct acc a[UNROLL];
-  for (unsigned u = 0; u < n; u++) {
-    struct acc first = load(p.t, (const char *)src[0] + at + u * VEC_BYTES);
-    a[u] = p.prior ? combine(p.t, p.op, part[u], first) : first;
+  for (unsigned u = 0; u < UNROLL; u++) a[u] = load(p.t, (const char *)src[0] + at + u * VEC_BYTES);
+  if (p.prior) {
+    for (unsigned u = 0; u < UNROLL; u++) a[u] = combine(p.t, p.op, part[from + u], a[u]);
   }
   for (unsigned j = 1; j < p.m; j++) {
-    const char *from = (const char *)src[j] + at;
-    for (unsigned u = 0; u < n; u++) a[u] = combine(p.t, p.op, a[u], load(p.t, from + u * VEC_BYTES));
+    const char *in = (const char *)src[j] + at;
+    for (unsigned u = 0; u < UNROLL; u++) a[u] = combine(p.t, p.op, a[u], load(p.t, in + u * VEC_BYTES));
   }
-  for (unsigned u = 0; u < n; u++) {
-    if (p.more) {
-      part[u] = a[u];
-    } else {
-      finish(p.t, p.scale, a[u], p.divisor, (char *)dst + at + u * VEC_BYTES);
-    }
+  if (p.more) {
+    for (unsigned u = 0; u < UNROLL; u++) part[from + u] = a[u];
+  } else {
+    for (unsigned u = 0; u < UNROLL; u++) finish(p.t, p.scale, a[u], p.divisor, (char *)dst + at + u * VEC_BYTES);
   }
 }
 
-/* bytes is a multiple of VEC_BYTES. */
+/* bytes is a multiple of STEP_BYTES, and at most BLOCK_BYTES where part[] is used. */
 REDUCE_INLINE void pass(struct pass p, void *dst, const void *const *src, size_t at, size_t bytes, struct acc *part) {
-  size_t done = 0;
-  for (; done + UNROLL * VEC_BYTES <= bytes; done += UNROLL * VEC_BYTES) steps(p, UNROLL, dst, src, at + done, part + done / VEC_BYTES);
-  for (; done < bytes; done += VEC_BYTES) steps(p, 1, dst, src, at + done, part + done / VEC_BYTES);
+  for (size_t done = 0; done < bytes; done += STEP_BYTES) step(p, dst, src, at + done, part, done / VEC_BYTES);
 }
 
-/* Up to GROUP inputs: one pass with every input in registers only. The numbers of inputs that matter have loops of their own. */
-REDUCE_INLINE void fold_few(struct pass p, void *dst, const void *const *src, size_t bytes) {
-#define FOLD_CASE(number)              \
+/* The numbers of inputs that matter most have loops of their own for the sums of floats: 1 when this was such a number. */
+REDUCE_INLINE int fold_special(struct pass p, void *dst, const void *const *src, unsigned k, size_t bytes, struct acc *part) {
+  if (!reduce_is_float(p.t) || p.t == AGG_F64 || (p.op != AGG_SUM && p.op != AGG_AVG)) return 0;
+  switch (k) {
+#define SPECIAL_CASE(number)           \
   case number:                         \
     p.m = number;                      \
-    pass(p, dst, src, 0, bytes, NULL); \
-    return;
-  if (reduce_is_float(p.t) && (p.op == AGG_SUM || p.op == AGG_AVG)) {
-    switch (p.m) {
-      FOLD_CASE(2)
-      FOLD_CASE(3)
-      FOLD_CASE(4)
-      FOLD_CASE(5)
-      FOLD_CASE(8)
-      default:
-        break;
+    pass(p, dst, src, 0, bytes, part); \
+    return 1;
+    SPECIAL_CASE(2)
+    SPECIAL_CASE(3)
+    SPECIAL_CASE(4)
+    SPECIAL_CASE(5)
+    SPECIAL_CASE(8)
+#undef SPECIAL_CASE
+    default:
+      return 0;
+  }
+}
+
+/* Any number of inputs. More than GROUP streams at once are more than the processor follows: then block by block, GROUP inputs at a time.
+ */
+REDUCE_INLINE void fold_general(struct pass p, void *dst, const void *const *src, unsigned k, size_t bytes, struct acc *part) {
+  size_t block = k > GROUP ? BLOCK_BYTES : bytes;
+  for (size_t at = 0; at < bytes; at += block) {
+    size_t n = bytes - at < block ? bytes - at : block;
+    for (unsigned j = 0; j < k; j += GROUP) {
+      p.prior = j > 0;
+      p.more = k - j > GROUP;
+      p.m = p.more ? GROUP : k - j;
+      pass(p, dst, src + j, at, n, part);
     }
   }
-  pass(p, dst, src, 0, bytes, NULL);
-#undef FOLD_CASE
 }
 
-/* Many inputs: block by block, GROUP inputs at a time, the partial results of the block in `part`. */
-REDUCE_INLINE void fold_many(struct pass p, void *dst, const void *const *src, unsigned k, size_t bytes) {
-  struct acc part[BLOCK_STEPS];
-  for (size_t at = 0; at < bytes; at += sizeof(vbits) * BLOCK_STEPS) {
-    size_t n = bytes - at < sizeof(vbits) * BLOCK_STEPS ? bytes - at : sizeof(vbits) * BLOCK_STEPS;
-    struct pass first = p, middle = p, last = p;
-    first.m = middle.m = GROUP;
-    first.more = middle.more = middle.prior = last.prior = 1;
-    pass(first, dst, src, at, n, part);
-    unsigned j = GROUP;
-    for (; k - j > GROUP; j += GROUP) pass(middle, dst, src + j, at, n, part);
-    last.m = k - j;
-    pass(last, dst, src + j, at, n, part);
-  }
-}
-
-/* The last bytes, less than a vector, through the same arithmetic: nothing is read or written beyond the ends. */
-REDUCE_INLINE void fold_tail(struct pass p, void *dst, const void *const *src, unsigned k, size_t at, size_t bytes) {
+/* n <= VEC_BYTES bytes; what is missing to a vector reads as 0. */
+REDUCE_INLINE struct acc load_part(agg_dtype_t t, const char *p, size_t n) {
   unsigned char room[VEC_BYTES] = {0};
-  memcpy(room, (const char *)src[0] + at, bytes);
-  struct acc a = load(p.t, room);
-  for (unsigned j = 1; j < k; j++) {
-    memcpy(room, (const char *)src[j] + at, bytes);
-    a = combine(p.t, p.op, a, load(p.t, room));
+  if (n == VEC_BYTES) return load(t, p);
+  memcpy(room, p, n);
+  return load(t, room);
+}
+
+/* The last bytes, less than a step, through the same arithmetic: nothing is read or written beyond the ends. */
+REDUCE_INLINE void fold_rest(struct pass p, void *dst, const void *const *src, unsigned k, size_t at, size_t bytes) {
+  unsigned char room[VEC_BYTES];
+  for (; at < bytes; at += VEC_BYTES) {
+    size_t n = bytes - at < VEC_BYTES ? bytes - at : VEC_BYTES;
+    struct acc a = load_part(p.t, (const char *)src[0] + at, n);
+    for (unsigned j = 1; j < k; j++) a = combine(p.t, p.op, a, load_part(p.t, (const char *)src[j] + at, n));
+    finish(p.t, p.scale, a, p.divisor, room);
+    memcpy((char *)dst + at, room, n);
   }
-  finish(p.t, p.scale, a, p.divisor, room);
-  memcpy((char *)dst + at, room, bytes);
 }
 
 REDUCE_INLINE void fold(struct pass p, void *dst, const void *const *src, unsigned k, size_t count) {
-  size_t bytes = count * agg_dtype_size(p.t), whole = bytes / VEC_BYTES * VEC_BYTES;
-  p.m = k;
-  if (k <= GROUP) {
-    fold_few(p, dst, src, whole);
-  } else {
-    fold_many(p, dst, src, k, whole);
-  }
-  if (whole < bytes) fold_tail(p, dst, src, k, whole, bytes - whole);
+  struct acc part[BLOCK_BYTES / VEC_BYTES];
+  size_t bytes = count * agg_dtype_size(p.t), whole = bytes / STEP_BYTES * STEP_BYTES;
+  if (whole > 0 && !fold_special(p, dst, src, k, whole, part)) fold_general(p, dst, src, k, whole, part);
+  fold_rest(p, dst, src, k, whole, bytes);
 }
 
 REDUCE_INLINE void run(agg_dtype_t t, agg_redop_t op, void *dst, const void *const *src, unsigned k, size_t count, uint32_t divisor) {

@@ -1,6 +1,6 @@
 /*
- * A group of planes on the simulator: workers and servers, their lanes, the operations that they post, and the comparison of what they get with
- * the oracle (simref.h). Everything is drawn from, or given along with, one seed.
+ * A group of planes on the simulator: workers and servers, their lanes, the operations that they post, and the comparison of what they get
+ * with the oracle (simref.h). Everything is drawn from, or given along with, one seed.
  */
 #ifndef TESTS_SIMNET_H
 #define TESTS_SIMNET_H
@@ -20,8 +20,8 @@ struct simnet_setup {
   uint32_t priorities; /* 1 or 2 */
   unsigned n_tps;
   uint32_t caps[SIMNET_TPS_MAX];
-  int reduce_best;     /* the machine's kernels instead of the reference */
-  uint32_t fake;       /* this node has transports and no planes: the test plays it. FOREST_NONE: none */
+  int reduce_best; /* the machine's kernels instead of the reference */
+  uint32_t fake;   /* this node has transports and no planes: the test plays it. FOREST_NONE: none */
   void (*fake_event)(void *user, struct simnet *net, const struct tp_event *event);
   void *fake_user;
 };
@@ -43,7 +43,7 @@ struct simnet_plane {
   uint32_t priority, lane;
   struct plane *plane;
   int connected;
-  uint32_t next_post;             /* operations of its priority offered so far */
+  uint32_t next_post;              /* operations of its priority offered so far */
   struct simnet_fault fault, late; /* the first that ended it, the last that was late */
 };
 
@@ -63,9 +63,9 @@ struct simnet_part {
   int in_place, released;
   uint64_t post_at;
   uint32_t done;
-  unsigned char *mem[2];      /* with guards: input (or both, in place), output */
+  unsigned char *mem[2]; /* with guards: input (or both, in place), output */
   uint64_t mem_bytes[2];
-  unsigned char *before[2];   /* what was in them */
+  unsigned char *before[2]; /* what was in them */
   struct tp_mr *mr[2][SIMNET_TPS_MAX];
 };
 
@@ -80,8 +80,12 @@ struct simnet {
   struct sim_world *world;
   uint32_t n_nodes, workers;
   struct simnet_node *nodes;
-  struct simnet_op *ops;
+  struct simnet_op **ops;
   uint32_t n_ops, cap_ops, seqs[AGG_PRIORITY_COUNT];
+  /* of the fake node, by peer: its lane, connected or not, and its window at the peer */
+  struct tp_lane **fake_lanes;
+  struct tp_raddr *fake_windows;
+  int *fake_connected;
 };
 
 /* Makes all and steps until all lanes are connected (ones to a fake node too). Ends the test when that fails. */
@@ -110,8 +114,12 @@ uint32_t simnet_faults(const struct simnet *net);
 
 /* NULL when this rank's buffers are right for a completed operation, or what is wrong. */
 const char *simnet_check_part(struct simnet *net, const struct simnet_op *op, uint32_t rank, char *text, size_t cap);
-/* NULL when everything has completed everywhere with the right bits, all planes are idle and no fault or violation was seen; or what is wrong. */
+/* NULL when everything has completed everywhere with the right bits, all planes are idle and no fault or violation was seen; or what is
+ * wrong. */
 const char *simnet_check(struct simnet *net, char *text, size_t cap);
+/* Offers what has been released to the planes of the node. */
+void simnet_offer(struct simnet_node *node);
+void simnet_ops_free(struct simnet *net);
 /* Prints the plan, why each open operation waits, and the trace. */
 void simnet_print(struct simnet *net, FILE *to);
 

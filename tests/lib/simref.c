@@ -23,22 +23,32 @@ static uint64_t block_bytes(const struct op_desc *d) { return d->count * agg_dty
 uint64_t simref_send_bytes(const struct plan *plan, const struct op_desc *d, uint32_t rank) {
   uint64_t n = plan->forest[0].workers;
   switch (d->kind) {
-    case OP_BROADCAST: return rank == d->root ? block_bytes(d) : 0;
-    case OP_SCATTER: return rank == d->root ? n * block_bytes(d) : 0;
-    case OP_REDUCE_SCATTER: return n * block_bytes(d);
-    case OP_BARRIER: return 0;
-    default: return block_bytes(d);
+    case OP_BROADCAST:
+      return rank == d->root ? block_bytes(d) : 0;
+    case OP_SCATTER:
+      return rank == d->root ? n * block_bytes(d) : 0;
+    case OP_REDUCE_SCATTER:
+      return n * block_bytes(d);
+    case OP_BARRIER:
+      return 0;
+    default:
+      return block_bytes(d);
   }
 }
 
 uint64_t simref_recv_bytes(const struct plan *plan, const struct op_desc *d, uint32_t rank) {
   uint64_t n = plan->forest[0].workers;
   switch (d->kind) {
-    case OP_REDUCE: return rank == d->root ? block_bytes(d) : 0;
-    case OP_GATHER: return rank == d->root ? n * block_bytes(d) : 0;
-    case OP_ALLGATHER: return n * block_bytes(d);
-    case OP_BARRIER: return 0;
-    default: return block_bytes(d);
+    case OP_REDUCE:
+      return rank == d->root ? block_bytes(d) : 0;
+    case OP_GATHER:
+      return rank == d->root ? n * block_bytes(d) : 0;
+    case OP_ALLGATHER:
+      return n * block_bytes(d);
+    case OP_BARRIER:
+      return 0;
+    default:
+      return block_bytes(d);
   }
 }
 

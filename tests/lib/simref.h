@@ -1,4 +1,5 @@
-/* The oracle of the simulation tests: what an operation must give, bit for bit, computed from the forest's fold order and the reference kernels. */
+/* The oracle of the simulation tests: what an operation must give, bit for bit, computed from the forest's fold order and the reference
+ * kernels. */
 #ifndef TESTS_SIMREF_H
 #define TESTS_SIMREF_H
 

@@ -260,11 +260,11 @@ START_TEST(a_value_fits_its_field_or_is_refused) {
   config_defaults(&config);
   memset(value, 'h', sizeof value);
   value[CONFIG_HOST_MAX - 1] = '\0';
-  ck_assert_int_eq(config_set(&config, "listen", value, &err), 0);
-  ck_assert_str_eq(config.listen, value);
+  ck_assert_int_eq(config_set(&config, "bind", value, &err), 0);
+  ck_assert_str_eq(config.bind, value);
   value[CONFIG_HOST_MAX - 1] = 'h';
   value[CONFIG_HOST_MAX] = '\0';
-  ck_assert_int_eq(config_set(&config, "listen", value, &err), AGG_EINVAL);
+  ck_assert_int_eq(config_set(&config, "bind", value, &err), AGG_EINVAL);
   assert_says("at most 255");
 }
 END_TEST
@@ -409,6 +409,7 @@ START_TEST(tokens_come_from_the_file_else_the_environment) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("server_config");
   TCase *tc = tcase_create("config");

@@ -361,6 +361,7 @@ START_TEST(oldest_first_and_once) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("server_parts");
   TCase *tc = tcase_create("parts");

@@ -25,7 +25,8 @@
 #define SHM_SMALL (8u << 10)    /* up to here two copies are cheaper than one by process_vm_readv */
 #define SHM_GUESTS_MAX 1024u    /* sockets without a lane: two descriptors each */
 #define SHM_GUEST_NS 5000000000ull
-#define SHM_TRIES_MAX 12u       /* connects of a lane; each waits for SHM_GUEST_NS at the other end */
+#define SHM_CONNECT_NS 10000000000ull /* the active end's time to be welcomed */
+#define SHM_WAIT_NS 20000000000ull    /* the passive end's: longer, so that the end that knows more reports first */
 #define SHM_LOOK_TURNS 256u     /* polls between two looks at the sockets: microseconds when spinning, less than 1 % of the time */
 #define SHM_LOOK_TURNS_SETUP 16u /* while lanes connect */
 #define SHM_NAME_BYTES 36u      /* "agg-" and 32 hexadecimal digits */
@@ -140,7 +141,7 @@ struct tp_lane {
   uint8_t wants_out; /* region messages wait for room in the socket */
   uint8_t announced; /* some region was announced: the peer may write without us */
   uint8_t active;
-  uint32_t tries;
+  uint64_t until_ns; /* while it is not open: then it is given up */
   struct tp_lane_config config; /* peer_address is not kept */
   char peer_name[SHM_NAME_BYTES];
   struct tp_raddr peer_window;
@@ -183,7 +184,8 @@ struct tp {
   const struct log *log;
   struct shm_watch listener, timer;
   int epoll_fd;
-  uint32_t timer_ms; /* set interval; 0: off */
+  uint32_t timer_ms;   /* set interval; 0: off */
+  int listener_paused; /* out of descriptors: accepting goes on at the next tick */
   struct shm_address address;
   uint64_t nonce; /* what peers try to read */
   enum shm_path force;
@@ -193,7 +195,7 @@ struct tp {
   struct tp_lane **lanes;
   uint32_t n_lanes, cap_lanes, rotor;
   uint32_t n_setup; /* lanes that are not open yet */
-  struct shm_guest *guests;
+  struct shm_guest *guests; /* oldest first */
   uint32_t n_guests;
   struct log_gate guest_gate;
   struct shm_proc *procs;
@@ -251,6 +253,7 @@ void shm_guest_accept(struct tp *tp); /* takes all that wait at the listener */
 void shm_guest_event(struct tp *tp, struct shm_guest *g);
 /* Finds a parked guest with the lane's ticket and connects them. */
 void shm_guest_match(struct tp *tp, struct tp_lane *lane);
+void shm_guest_resume(struct tp *tp); /* a tick after descriptors ran out */
 void shm_guest_reap(struct tp *tp); /* drops what is gone or too old */
 void shm_guest_close_all(struct tp *tp);
 

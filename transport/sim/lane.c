@@ -285,6 +285,7 @@ void sim_land(struct sim_put *put) {
   assert(lane->first == put); /* puts of a lane land in order */
   lane->first = put->next;
   put->next = NULL;
+  if (put->token == 0) lane->outstanding--; /* it has been taken; the others count until they are reported */
   if (put->dropped || !open_for_writes(to)) {
     put_free(w, put);
     return;
@@ -310,8 +311,6 @@ void sim_sent(struct sim_put *put) {
   struct tp_lane *lane = put->lane;
   if (lane->state == SIM_LANE_UP && put->token != 0)
     sim_tp_push(lane->tp, &(struct tp_event){.kind = TP_SENT, .lane = lane, .user = lane->config.user, .token = put->token});
-  else if (put->token == 0)
-    lane->outstanding--;
   put_free(lane->tp->world, put);
 }
 

@@ -76,12 +76,12 @@ struct sim_put {
   uint32_t src_key[TP_IOV_MAX]; /* 0: not registered */
   int pieces, dropped;
   unsigned char *held; /* copied bytes: a header of two pieces in `header`, or all after the sender has let go */
-  unsigned char header[SIM_HEADER_MAX];
   size_t bytes;
   uint64_t hash; /* of the bytes that are read late */
   struct tp_raddr dst;
   uint32_t notice;
   uint64_t token;
+  unsigned char header[SIM_HEADER_MAX]; /* last: a new put is zeroed up to here */
 };
 
 struct sim_world {

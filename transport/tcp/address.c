@@ -76,7 +76,8 @@ static int route_source(const struct net_addr *peer, struct net_addr *own) {
   memcpy((char *)&to.ss + at, &port, sizeof port);
   int s = socket(to.ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), ok = 0;
   if (s < 0) return 0;
-  if (connect(s, (const struct sockaddr *)&to.ss, to.len) == 0) ok = getsockname(s, (struct sockaddr *)&got.ss, &got.len) == 0 && !is_any(&got) && !is_link_local(&got);
+  if (connect(s, (const struct sockaddr *)&to.ss, to.len) == 0)
+    ok = getsockname(s, (struct sockaddr *)&got.ss, &got.len) == 0 && !is_any(&got) && !is_link_local(&got);
   close(s);
   if (ok) *own = got;
   return ok;

@@ -15,8 +15,8 @@
 
 #define TCP_ADDRS_MAX 8
 
-/* Decides from the configuration where to listen (*listen_at, port 0) and what to tell peers (adv, up to TCP_ADDRS_MAX). AGG_EINVAL: a name is unknown.
- * Returns the number of addresses to tell, at least 1. Resolves names, so it may block. */
+/* Decides from the configuration where to listen (*listen_at, port 0) and what to tell peers (adv, up to TCP_ADDRS_MAX). AGG_EINVAL: a name
+ * is unknown. Returns the number of addresses to tell, at least 1. Resolves names, so it may block. */
 int tcp_address_choose(const struct tp_config *config, struct net_addr *listen_at, struct net_addr *adv, agg_error_t *err);
 
 /* Writes the blob into buf (TP_ADDRESS_MAX bytes); returns its length. */

@@ -17,14 +17,14 @@
 #include "wire.h"
 
 #define TCP_STRANGERS_MAX 64
-#define TCP_STRANGER_NS 5000000000u  /* what a connection that has named no lane of ours may live */
-#define TCP_DIAL_NS 10000000000u     /* the active end's time to be welcomed */
-#define TCP_WAIT_NS 20000000000u     /* the passive end's: longer, so that the end that knows more reports first */
+#define TCP_STRANGER_NS 5000000000u /* what a connection that has named no lane of ours may live */
+#define TCP_DIAL_NS 10000000000u    /* the active end's time to be welcomed */
+#define TCP_WAIT_NS 20000000000u    /* the passive end's: longer, so that the end that knows more reports first */
 #define TCP_DEAD_HOST_S 3
-#define TCP_INLINE_MAX 64            /* piece 0 of two, or a small single piece, is kept with its frame */
-#define TCP_STAGE_BYTES 4096         /* read behind a payload: the next frames and the small puts */
-#define TCP_TURN_BYTES (1u << 20)    /* one lane's share of a poll, each way */
-#define TCP_GATHER 32                /* puts in one system call */
+#define TCP_INLINE_MAX 64         /* piece 0 of two, or a small single piece, is kept with its frame */
+#define TCP_STAGE_BYTES 4096      /* read behind a payload: the next frames and the small puts */
+#define TCP_TURN_BYTES (1u << 20) /* one lane's share of a poll, each way */
+#define TCP_GATHER 32             /* puts in one system call */
 #define TCP_TEXT_MAX 320
 
 /* What an epoll entry points to. */
@@ -69,8 +69,8 @@ struct tp_mr *tcp_mem_find(const struct tp *tp, struct tp_raddr at, uint64_t len
  *      ^---- tried again ------'                      |
  *   WAITING --ticket seen---------------------> UP    '--> FENCED
  *
- * DIALING waits for the kernel (or for the next try), GREETING for the peer's welcome, WAITING for a stranger with the ticket; each state may become LOST
- * (the time is over) or FENCED. LOST and FENCED stay until lane_close.
+ * DIALING waits for the kernel (or for the next try), GREETING for the peer's welcome, WAITING for a stranger with the ticket; each state
+ * may become LOST (the time is over) or FENCED. LOST and FENCED stay until lane_close.
  */
 enum lane_state { LANE_DIALING, LANE_GREETING, LANE_WAITING, LANE_UP, LANE_LOST, LANE_FENCED, LANE_STATES };
 
@@ -86,7 +86,7 @@ struct put {
 struct tp_lane {
   struct watch watch;
   uint8_t state;
-  uint8_t hup;            /* the kernel said that the stream ends: read until it does */
+  uint8_t hup; /* the kernel said that the stream ends: read until it does */
   uint8_t can_read, can_write;
   uint8_t say_connected, say_lost; /* an event that poll owes */
   struct tp *tp;
@@ -107,6 +107,7 @@ struct tp_lane {
   char *rx_at;
   uint64_t rx_left;
   uint32_t rx_notice, rx_bytes;
+  uint8_t rx_held; /* stopped because there was no room for events */
   uint32_t stage_head, stage_tail;
   unsigned char stage[TCP_STAGE_BYTES];
 
@@ -145,6 +146,9 @@ struct stranger {
 
 struct tp {
   const struct log *log;
+  struct {
+    uint64_t stranger_ns, dial_ns, wait_ns; /* TCP_STRANGER_NS ...; tests make them shorter */
+  } limits;
   struct log_gate gate;
   int epfd, listen_fd, timer_fd;
   struct watch listen_watch, timer_watch;
@@ -170,9 +174,9 @@ struct sink {
 };
 
 /* tcp.c */
-void tcp_ready(struct tp_lane *l);                    /* the lane gets a turn in the next poll */
+void tcp_ready(struct tp_lane *l); /* the lane gets a turn in the next poll */
 void tcp_unready(struct tp_lane *l);
-void tcp_timer_by(struct tp *tp, uint64_t when_ns);   /* wakes at `when` at the latest */
+void tcp_timer_by(struct tp *tp, uint64_t when_ns);                     /* wakes at `when` at the latest */
 int tcp_watch(struct tp *tp, int fd, uint32_t events, struct watch *w); /* 0 or errno */
 
 /* lane.c */

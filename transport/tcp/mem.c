@@ -50,8 +50,10 @@ static void give_slot(struct mr_table *t, uint32_t slot) {
   s->mr = NULL;
   s->generation = s->generation + 1 == GENERATIONS ? 1 : s->generation + 1;
   s->next_free = NO_SLOT;
-  if (t->free_tail == NO_SLOT) t->free_head = slot;
-  else t->slots[t->free_tail].next_free = slot;
+  if (t->free_tail == NO_SLOT)
+    t->free_head = slot;
+  else
+    t->slots[t->free_tail].next_free = slot;
   t->free_tail = slot;
 }
 

@@ -15,8 +15,7 @@
 
 static void say_notice(struct tp_lane *l, struct sink *out) {
   l->rx_mr = NULL;
-  out->at[out->n++] =
-      (struct tp_event){.kind = TP_NOTICE, .lane = l, .user = l->user, .notice = l->rx_notice, .bytes = l->rx_bytes};
+  out->at[out->n++] = (struct tp_event){.kind = TP_NOTICE, .lane = l, .user = l->user, .notice = l->rx_notice, .bytes = l->rx_bytes};
 }
 
 /* A whole frame lies at the head of the stage: 0, or -1 and the lane is lost. */
@@ -106,7 +105,8 @@ static void stream_ended(struct tp_lane *l, int errno_value) {
 void tcp_rx(struct tp_lane *l, struct sink *out) {
   size_t budget = TCP_TURN_BYTES;
   for (;;) {
-    if (!use_stage(l, out)) return;
+    l->rx_held = !use_stage(l, out);
+    if (l->rx_held) return;
     if (!l->can_read || budget == 0 || out->n == out->max) return;
     size_t asked;
     ssize_t n = read_some(l, budget, &asked);
