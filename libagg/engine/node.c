@@ -250,7 +250,7 @@ void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes) {
   }
   struct up_slot *us = &n->ups[edge].slots[slot];
   uint32_t id = us->ctx;
-  if (id == NONE || us->landed || n->ctxs[id].state != CTX_RESULT) {
+  if (id == NONE || id == UP_SLOT_BUSY || n->ctxs[id].state != CTX_RESULT) {
     node_protocol_fault(n, peer, "it sent a result that was not asked for");
     return;
   }
@@ -260,6 +260,7 @@ void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes) {
     return;
   }
   us->landed = 1;
+  us->ctx = UP_SLOT_BUSY;
   deliver(n, id);
   free_up_slot(n, us);
 }
@@ -275,7 +276,7 @@ uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot
   uint32_t edge = peer < n->nodes ? n->up_of[peer] : NONE;
   if (edge == NONE || slot >= n->window) return 0;
   uint32_t id = n->ups[edge].slots[slot].ctx;
-  return id == NONE || n->ups[edge].slots[slot].landed || !n->ctxs[id].view.down_payload ? 0 : n->ctxs[id].view.place.bytes;
+  return id == NONE || id == UP_SLOT_BUSY || !n->ctxs[id].view.down_payload ? 0 : n->ctxs[id].view.place.bytes;
 }
 
 void node_folded(struct node *n, uint32_t ctx) {

@@ -30,6 +30,7 @@ struct child_edge {
 };
 
 /* One slot at a parent: the chunk that owns it and the one that is next. It is free when its result has landed and the own put was reported sent. */
+#define UP_SLOT_BUSY (NONE - 1) /* as owner: its result has landed, but the own put is not reported sent */
 struct up_slot {
   uint32_t ctx, waiter;
   uint8_t sent, landed;

@@ -17,7 +17,7 @@ static char path[64];
 static agg_error_t err;
 static struct server_config config;
 static struct server_args args;
-static const struct machine machine = {.n_cores = 6, .usable = 4, .cores = {0, 1, 2, 3, 4, 5}, .memory = 16ULL << 30};
+static const struct machine machine = {.n_cores = 6, .usable = 4, .cores = {0, 1, 2, 3, 4, 5}, .files = 20000, .memory = 16ULL << 30};
 
 static void setup(void) {
   strcpy(dir, "/tmp/agg-config-XXXXXX");
@@ -77,6 +77,7 @@ START_TEST(defaults_come_from_the_machine) {
   ck_assert_uint_eq(config.memory_limit, 8ULL << 30);
   ck_assert_uint_eq(config.job_memory_limit, 8ULL << 30);
   ck_assert_uint_eq(config.max_jobs, 256);
+  ck_assert_uint_eq(config.max_connections, 10000);
   ck_assert_uint_eq(config.max_world, FOREST_MAX_NODES);
   ck_assert_uint_eq(config.pin, 1);
   ck_assert_uint_eq(config.log_level, AGG_LOG_INFO);
@@ -87,10 +88,12 @@ START_TEST(defaults_come_from_the_machine) {
 END_TEST
 
 START_TEST(reactors_are_bounded_on_a_large_machine) {
-  struct machine large = {.n_cores = 500, .usable = 500, .memory = 1ULL << 40};
+  struct machine large = {.n_cores = 500, .usable = 500, .files = UINT64_MAX, .memory = (1ULL << 40) + 4097};
   ck_assert_int_eq(parse((const char *const[]){NULL}), 0);
   ck_assert_int_eq(config_load(&args, &large, &config, &err), 0);
   ck_assert_uint_eq(config.reactors, CONTROL_REACTORS_MAX);
+  ck_assert_uint_eq(config.max_connections, 16384);
+  ck_assert_uint_eq(config.memory_limit, 1ULL << 39);
 }
 END_TEST
 

@@ -1,0 +1,589 @@
+/* agg-server as a process: its command line, its start and end, strangers at its door, and jobs that run through it. */
+#include <check.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agg.h"
+#include "base/net.h"
+#include "base/util.h"
+#include "tests/lib/server_proc.h"
+
+static char out[16384], err[16384], dir[] = "/tmp/agg-e2e-XXXXXX", path[64];
+
+static void setup(void) {
+  static const char *const clean[] = {"AGG_TOKEN", "AGG_TOKEN_FILE", "AGG_SERVERS",   "AGG_COORDINATOR", "AGG_RANK",
+                                      "AGG_SIZE",  "AGG_JOB",        "AGG_TRANSPORT", "AGG_PLAN",        "AGG_LOG"};
+  for (size_t i = 0; i < ARRAY_LEN(clean); i++) unsetenv(clean[i]);
+  strcpy(dir, "/tmp/agg-e2e-XXXXXX");
+  ck_assert_ptr_nonnull(mkdtemp(dir));
+  snprintf(path, sizeof path, "%s/file", dir);
+}
+
+static void teardown(void) {
+  unlink(path);
+  rmdir(dir);
+}
+
+static void write_file(const char *text, mode_t mode) {
+  FILE *f = fopen(path, "w");
+  ck_assert_ptr_nonnull(f);
+  fputs(text, f);
+  fclose(f);
+  ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+#define RUN(...) server_run_once((const char *const[]){__VA_ARGS__, NULL}, out, sizeof out, err, sizeof err)
+
+/* Exactly one line, with this in it. */
+static void assert_line(const char *text, const char *what) {
+  ck_assert_msg(strstr(text, what) != NULL, "expected \"%s\" in \"%s\"", what, text);
+  char *newline = strchr(text, '\n');
+  ck_assert_msg(newline != NULL && newline[1] == '\0', "expected one line: \"%s\"", text);
+}
+
+/* ---- the command line --------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(check_config_prints_what_is_in_effect) {
+  write_file("# all of it\nlisten = 127.0.0.1:0\nreactors = 3\nmemory-limit = 2G\n", 0644);
+  ck_assert_int_eq(RUN("--check-config", "--config", path, "--reactors", "2"), 0);
+  ck_assert_str_eq(err, "");
+  static const char *const lines[] = {"listen = 127.0.0.1:0\n", "reactors = 2\n", "memory-limit = 2G\n", "job-memory-limit = 2G\n",
+                                      "bind = 127.0.0.1\n",     "token-file =\n", "drain-timeout = 30\n"};
+  for (size_t i = 0; i < ARRAY_LEN(lines); i++) ck_assert_msg(strstr(out, lines[i]) != NULL, "%s in %s", lines[i], out);
+}
+END_TEST
+
+START_TEST(the_example_configuration_is_good) {
+  const char *binary = server_binary();
+  char conf[1200];
+  snprintf(conf, sizeof conf, "docs/agg-server.conf");
+  if (access(conf, R_OK) != 0) { /* started from elsewhere: build/NAME/agg-server lies below the sources */
+    str_copy(conf, sizeof conf, binary);
+    char *slash = strrchr(conf, '/');
+    snprintf(slash, sizeof conf - (size_t)(slash - conf), "/../../docs/agg-server.conf");
+  }
+  if (access(conf, R_OK) != 0) return; /* installed without its sources */
+  ck_assert_int_eq(RUN("--check-config", "--config", conf), 0);
+  char bare[sizeof out];
+  strcpy(bare, out);
+  ck_assert_int_eq(RUN("--check-config"), 0);
+  ck_assert_str_eq(bare, out); /* all its lines show defaults */
+}
+END_TEST
+
+START_TEST(check_config_refuses_in_one_line) {
+  write_file("reactors = 3\nfoo = bar\n", 0644);
+  ck_assert_int_eq(RUN("--check-config", "--config", path), 1);
+  assert_line(err, ":2: unknown option 'foo'");
+  ck_assert_str_eq(out, "");
+  ck_assert_int_eq(RUN("--check-config", "--config", "/nonexistent/conf"), 1);
+  assert_line(err, "/nonexistent/conf");
+  ck_assert_int_eq(RUN("--check-config", "--listen", "nosuchhost.invalid:1"), 1);
+  assert_line(err, "nosuchhost.invalid");
+  ck_assert_int_eq(RUN("--check-config", "--listen", ":7171"), 1);
+  assert_line(err, "token-file");
+  ck_assert_int_eq(RUN("--check-config", "--token-file", "/nonexistent/token"), 1);
+  assert_line(err, "/nonexistent/token");
+  write_file("secret\n", 0644);
+  ck_assert_int_eq(RUN("--check-config", "--token-file", path), 1);
+  assert_line(err, "chmod 600");
+  write_file("secret\nother\n", 0600);
+  ck_assert_int_eq(RUN("--check-config", "--token-file", path), 0);
+  ck_assert_ptr_nonnull(strstr(out, "listen = :7171\n"));
+  ck_assert_ptr_null(strstr(out, "secret"));
+}
+END_TEST
+
+START_TEST(a_wrong_command_line_exits_with_2) {
+  ck_assert_int_eq(RUN("--nonsense"), 2);
+  assert_line(err, "unknown option --nonsense");
+  ck_assert_int_eq(RUN("--memory-limt", "1G"), 2);
+  assert_line(err, "did you mean --memory-limit?");
+  ck_assert_int_eq(RUN("--reactors", "many"), 2);
+  assert_line(err, "reactors: 'many'");
+  ck_assert_int_eq(RUN("--token", "secret"), 2);
+  assert_line(err, "--token-file");
+  ck_assert_int_eq(RUN("serve"), 2);
+  assert_line(err, "unexpected argument 'serve'");
+}
+END_TEST
+
+START_TEST(version_and_help) {
+  ck_assert_int_eq(RUN("--version"), 0);
+  assert_line(out, "agg-server 0.");
+  ck_assert_int_eq(RUN("--help"), 0);
+  ck_assert_ptr_nonnull(strstr(out, "--job-memory-limit BYTES"));
+  ck_assert_str_eq(err, "");
+}
+END_TEST
+
+/* ---- start and end --------------------------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(a_port_in_use_is_named) {
+  struct server_proc s;
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  ck_assert_int_eq(RUN("--listen", s.address, "--log-level", "off"), 1);
+  assert_line(err, "is in use");
+  assert_line(err, strrchr(s.address, ':') + 1);
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+START_TEST(what_cannot_start_says_why) {
+  ck_assert_int_eq(RUN("--config", "/nonexistent/conf"), 1);
+  assert_line(err, "No such file");
+  ck_assert_int_eq(RUN("--listen", "127.0.0.1:0", "--ready-fd", "77"), 1);
+  assert_line(err, "descriptor 77");
+  write_file("secret\n", 0640);
+  ck_assert_int_eq(RUN("--token-file", path), 1);
+  assert_line(err, "chmod 600");
+  ck_assert_int_eq(RUN("--listen", "192.0.2.1:0", "--token-file", path), 1);
+  write_file("secret\n", 0600);
+  ck_assert_int_eq(RUN("--listen", "192.0.2.1:0", "--token-file", path, "--log-level", "off"), 1);
+  assert_line(err, "192.0.2.1");
+}
+END_TEST
+
+static const int end_signals[] = {SIGTERM, SIGINT};
+
+START_TEST(a_signal_ends_an_idle_server_with_0) {
+  struct server_proc s;
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  ck_assert_ptr_nonnull(strstr(s.address, "127.0.0.1:"));
+  kill(s.pid, SIGHUP);
+  kill(s.pid, SIGPIPE);
+  kill(s.pid, end_signals[_i]);
+  ck_assert_int_eq(server_wait(&s), 0);
+}
+END_TEST
+
+START_TEST(the_start_is_in_the_log) {
+  struct server_proc s;
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "localhost:0", "--reactors", "1"), 1);
+  ck_assert_ptr_nonnull(strstr(s.address, "localhost:"));
+  server_log(&s, out, sizeof out);
+  static const char *const texts[] = {
+      "agg-server 0.1.0 starts", "config: memory-limit = ", "no token is given", "1 reactors", "transports ", "listens on localhost:"};
+  for (size_t i = 0; i < ARRAY_LEN(texts); i++) ck_assert_msg(strstr(out, texts[i]) != NULL, "%s in %s", texts[i], out);
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+/* ---- workers ----------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* What a worker does; the fork has it in memory. 0 and NULL stand for the defaults of with_defaults. */
+struct task {
+  const struct server_proc *server;
+  const char *job, *token, *transport;
+  unsigned rank, size;
+  unsigned rounds; /* allreduces, each checked */
+  size_t count;
+  int go; /* not 0: after each round, says "round" and waits for a byte here */
+};
+
+static struct task with_defaults(struct task t) {
+  if (t.job == NULL) t.job = "job";
+  if (t.token == NULL) t.token = "";
+  if (t.transport == NULL) t.transport = "auto";
+  if (t.size == 0) t.size = 2;
+  if (t.rounds == 0) t.rounds = 3;
+  if (t.count == 0) t.count = 100000;
+  return t;
+}
+
+/* The test's ends of the pipes that hold workers. A fork closes them: a reader that holds the writing end never sees its end. */
+static int go_ends[4];
+
+static int say_error(int say, int code, const char *text) {
+  dprintf(say, "%s\n", text);
+  return -code;
+}
+
+/* Allreduce of rank + 1 on every rank gives size * (size + 1) / 2 everywhere. */
+static int check_round(agg_comm_t *comm, const struct task *t, float *data, const char **why) {
+  float expected = (float)t->size * (float)(t->size + 1) / 2;
+  agg_request_t *request = NULL;
+  for (size_t i = 0; i < t->count; i++) data[i] = (float)(t->rank + 1);
+  int rc = agg_allreduce(comm, data, data, t->count, AGG_F32, AGG_SUM, NULL, &request);
+  if (rc == AGG_OK) rc = agg_wait(&request, -1);
+  *why = agg_comm_error_text(comm);
+  for (size_t i = 0; rc == AGG_OK && i < t->count; i++) {
+    if (data[i] != expected) {
+      *why = "a sum is wrong";
+      rc = AGG_EPROTO;
+    }
+  }
+  return rc;
+}
+
+static int rounds(int say, agg_comm_t *comm, const struct task *t) {
+  float *data = malloc(t->count * sizeof *data);
+  const char *why = "";
+  char byte;
+  int rc = AGG_OK;
+  for (unsigned i = 0; rc == AGG_OK && i < t->rounds; i++) {
+    rc = check_round(comm, t, data, &why);
+    if (rc != AGG_OK || t->go == 0) continue;
+    dprintf(say, "round\n");
+    if (read(t->go, &byte, 1) != 1) break;
+  }
+  rc = rc == AGG_OK ? 0 : say_error(say, rc, why);
+  free(data);
+  return rc;
+}
+
+static int work(int say, void *arg) {
+  const struct task *t = arg;
+  agg_config_t config;
+  agg_error_t e = {0};
+  agg_t *agg;
+  agg_comm_t *comm;
+  for (size_t i = 0; i < ARRAY_LEN(go_ends); i++) {
+    if (go_ends[i] != 0) close(go_ends[i]);
+  }
+  agg_config_init(&config);
+  config.rank = t->rank;
+  config.world = t->size;
+  str_copy(config.job, sizeof config.job, t->job);
+  str_copy(config.servers, sizeof config.servers, t->server->address);
+  str_copy(config.transport, sizeof config.transport, t->transport);
+  str_copy(config.token, sizeof config.token, t->token);
+  int rc = agg_open(&config, &agg, &e);
+  if (rc != AGG_OK) return say_error(say, rc, e.text);
+  rc = agg_comm_create_world(agg, &comm);
+  if (rc != AGG_OK) {
+    rc = say_error(say, rc, agg_error_text(agg));
+  } else {
+    rc = rounds(say, comm, t);
+    agg_comm_destroy(comm);
+  }
+  agg_close(agg);
+  return rc;
+}
+
+static void start_workers(struct worker_proc *w, struct task model) {
+  model = with_defaults(model);
+  for (unsigned i = 0; i < model.size; i++) {
+    model.rank = i;
+    worker_start(&w[i], work, &model);
+  }
+}
+
+/* All of a job's workers end well. */
+static void run_job(const struct server_proc *s, struct task model) {
+  struct worker_proc w[8];
+  model = with_defaults(model);
+  model.server = s;
+  ck_assert_uint_le(model.size, ARRAY_LEN(w));
+  start_workers(w, model);
+  for (unsigned i = 0; i < model.size; i++) {
+    worker_line(&w[i], err, sizeof err);
+    int rc = worker_wait(&w[i]);
+    ck_assert_msg(rc == 0, "rank %u: status %d: %s\n%s", i, rc, err, server_log(s, out, sizeof out));
+  }
+}
+
+static void assert_ends(struct worker_proc *w, int code, const char *says) {
+  char line[1024] = "round";
+  while (strcmp(line, "round") == 0) worker_line(w, line, sizeof line);
+  int rc = worker_wait(w);
+  ck_assert_msg(rc == -code && strstr(line, says) != NULL, "status %d (expected %d): \"%s\" (expected \"%s\")", rc, -code, line, says);
+}
+
+static const char *const transports[] = {"auto", "shm", "tcp"};
+
+START_TEST(a_job_runs_through_it) {
+  struct server_proc s;
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--reactors", "2", "--pin", _i == 1 ? "auto" : "off"), 1);
+  run_job(&s, (struct task){.job = "first", .size = 4, .transport = transports[_i]});
+  run_job(&s, (struct task){.job = "second", .size = 3, .count = 1, .transport = transports[_i]});
+  ck_assert(server_log_wait(&s, "job second (comm 2): ended"));
+  server_log(&s, out, sizeof out);
+  ck_assert_ptr_nonnull(strstr(out, "job first (comm 1): starts; 4 workers"));
+  ck_assert_ptr_nonnull(strstr(out, "job first (comm 1): runs"));
+  ck_assert_ptr_nonnull(strstr(out, "job first (comm 1): ended; 4 workers"));
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+START_TEST(a_server_of_one_transport_serves_by_it) {
+  struct server_proc s;
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "[::1]:0", "--transport", "tcp"), 1);
+  run_job(&s, (struct task){.size = 2});
+  ck_assert(server_log_wait(&s, "over tcp"));
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+START_TEST(jobs_leave_nothing_behind) {
+  struct server_proc s;
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  run_job(&s, (struct task){.job = "warm"});
+  ck_assert(server_log_wait(&s, "(comm 1): ended"));
+  int before = 0, now = 0;
+  uint64_t until = clock_now_ns() + (uint64_t)PROC_GUARD_MS * 1000000u;
+  for (unsigned i = 2; i < 8; i++) {
+    char text[64];
+    run_job(&s, (struct task){.job = "again"});
+    snprintf(text, sizeof text, "(comm %u): ended", i);
+    ck_assert(server_log_wait(&s, text));
+    if (i == 2) before = proc_descriptors(s.pid);
+  }
+  while ((now = proc_descriptors(s.pid)) > before && clock_now_ns() < until) poll(NULL, 0, 5);
+  ck_assert_int_le(now, before);
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+START_TEST(every_token_of_the_file_opens) {
+  struct server_proc s;
+  struct worker_proc w[2];
+  write_file("first token\nsecond token\n", 0600);
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--token-file", path), 1);
+  run_job(&s, (struct task){.token = "first token"});
+  run_job(&s, (struct task){.token = "second token"});
+  start_workers(w, (struct task){.server = &s, .token = "third token"});
+  assert_ends(&w[0], AGG_EAUTH, "token");
+  assert_ends(&w[1], AGG_EAUTH, "token");
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+/* ---- limits
+ * ------------------------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(a_job_beyond_the_limits_is_refused_with_the_flag_to_raise) {
+  struct server_proc s;
+  struct worker_proc w[2];
+  static const char *const flags[][3] = {{"--job-memory-limit", "1M", "--job-memory-limit"}, {"--max-world", "1", "max-world"}};
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", flags[_i][0], flags[_i][1]), 1);
+  start_workers(w, (struct task){.server = &s});
+  assert_ends(&w[0], AGG_ELIMIT, flags[_i][2]);
+  assert_ends(&w[1], AGG_ELIMIT, flags[_i][2]);
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+/* Two workers that wait for a byte after every round; the caller holds the writing end. */
+static int start_held(struct worker_proc w[2], const struct server_proc *s, const char *job) {
+  int ends[2];
+  char line[64];
+  size_t place = 0;
+  ck_assert_int_eq(pipe(ends), 0);
+  while (go_ends[place] != 0) place++;
+  ck_assert_uint_lt(place, ARRAY_LEN(go_ends));
+  go_ends[place] = ends[1];
+  start_workers(w, (struct task){.server = s, .job = job, .go = ends[0], .rounds = 100});
+  close(ends[0]);
+  for (int i = 0; i < 2; i++) ck_assert_str_eq(worker_line(&w[i], line, sizeof line), "round");
+  return ends[1];
+}
+
+static void next_round(struct worker_proc w[2], int go) {
+  char line[64];
+  ck_assert_int_eq(write(go, "xx", 2), 2);
+  for (int i = 0; i < 2; i++) ck_assert_str_eq(worker_line(&w[i], line, sizeof line), "round");
+}
+
+START_TEST(one_job_too_many_waits_for_none) {
+  struct server_proc s;
+  struct worker_proc held[2], w[2];
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--max-jobs", "1"), 1);
+  int go = start_held(held, &s, "held");
+  start_workers(w, (struct task){.server = &s, .job = "other"});
+  assert_ends(&w[0], AGG_ELIMIT, "max-jobs");
+  assert_ends(&w[1], AGG_ELIMIT, "max-jobs");
+  next_round(held, go);
+  kill(held[0].pid, SIGKILL);
+  kill(held[1].pid, SIGKILL);
+  worker_wait(&held[0]);
+  worker_wait(&held[1]);
+  close(go);
+  ck_assert(server_log_wait(&s, "job held (comm 1): aborted"));
+  run_job(&s, (struct task){.job = "third"}); /* its place is free again */
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+/* ---- losses
+ * --------------------------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(a_killed_worker_ends_its_job_and_no_other) {
+  struct server_proc s;
+  struct worker_proc a[2], b[2];
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  int go_a = start_held(a, &s, "a"), go_b = start_held(b, &s, "b");
+  uint64_t killed = clock_now_ns();
+  kill(a[1].pid, SIGKILL);
+  ck_assert_int_eq(write(go_a, "x", 1), 1);
+  assert_ends(&a[0], AGG_EPEER, "rank 1");
+  ck_assert_msg(clock_now_ns() - killed < 3000000000u, "the survivor was told late");
+  ck_assert_int_eq(worker_wait(&a[1]), 128 + SIGKILL);
+  next_round(b, go_b);
+  close(go_b); /* ends b in good order */
+  ck_assert_int_eq(worker_wait(&b[0]), 0);
+  ck_assert_int_eq(worker_wait(&b[1]), 0);
+  close(go_a);
+  ck_assert(server_log_wait(&s, "job a (comm 1): aborted"));
+  ck_assert(server_log_wait(&s, "job b (comm 2): ended"));
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+START_TEST(a_killed_server_is_named_to_its_workers) {
+  struct server_proc s;
+  struct worker_proc w[2];
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  int go = start_held(w, &s, "orphaned");
+  uint64_t killed = clock_now_ns();
+  kill(s.pid, SIGKILL);
+  ck_assert_int_eq(write(go, "xx", 2), 2);
+  assert_ends(&w[0], AGG_EPEER, "server");
+  assert_ends(&w[1], AGG_EPEER, "server");
+  ck_assert_msg(clock_now_ns() - killed < 3000000000u, "the workers were told late");
+  close(go);
+  ck_assert_int_eq(server_wait(&s), 128 + SIGKILL);
+}
+END_TEST
+
+/* ---- draining
+ * ---------------------------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(a_drain_lets_jobs_finish_and_takes_no_new_ones) {
+  struct server_proc s;
+  struct worker_proc held[2], w[2];
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  int go = start_held(held, &s, "held");
+  kill(s.pid, SIGTERM);
+  ck_assert(server_log_wait(&s, "draining"));
+  start_workers(w, (struct task){.server = &s, .job = "late"});
+  assert_ends(&w[0], AGG_ELIMIT, "drain");
+  assert_ends(&w[1], AGG_ELIMIT, "drain");
+  next_round(held, go);
+  next_round(held, go);
+  close(go);
+  ck_assert_int_eq(worker_wait(&held[0]), 0);
+  ck_assert_int_eq(worker_wait(&held[1]), 0);
+  ck_assert_int_eq(server_wait(&s), 0);
+}
+END_TEST
+
+START_TEST(a_drain_ends_at_its_timeout) {
+  struct server_proc s;
+  struct worker_proc held[2];
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--drain-timeout", "0.1"), 1);
+  int go = start_held(held, &s, "held");
+  kill(s.pid, SIGTERM);
+  ck_assert(server_log_wait(&s, "drain-timeout passed: job held"));
+  ck_assert_int_eq(server_wait(&s), 0);
+  ck_assert_int_eq(write(go, "xx", 2), 2);
+  assert_ends(&held[0], AGG_EPEER, "");
+  assert_ends(&held[1], AGG_EPEER, "");
+  close(go);
+}
+END_TEST
+
+START_TEST(a_second_signal_ends_at_once_with_1) {
+  struct server_proc s;
+  struct worker_proc held[2];
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
+  int go = start_held(held, &s, "held");
+  kill(s.pid, SIGTERM);
+  ck_assert(server_log_wait(&s, "draining"));
+  kill(s.pid, SIGINT);
+  ck_assert_int_eq(server_wait(&s), 1);
+  ck_assert_int_eq(write(go, "xx", 2), 2);
+  assert_ends(&held[0], AGG_EPEER, "");
+  assert_ends(&held[1], AGG_EPEER, "");
+  close(go);
+}
+END_TEST
+
+/* ---- strangers
+ * ------------------------------------------------------------------------------------------------------------------------------------ */
+
+#define SILENT 2000
+#define GARBAGE 200
+
+static int connect_to(const char *address) {
+  char host[128];
+  uint16_t port;
+  int fd = -1;
+  agg_error_t e = {0};
+  ck_assert_int_eq(net_split(address, -1, host, sizeof host, &port, &e), 0);
+  ck_assert_msg(net_connect(host, port, PROC_GUARD_MS, &fd, &e) == 0, "%s", e.text);
+  return fd;
+}
+
+START_TEST(strangers_do_not_keep_workers_out) {
+  static int fds[SILENT + GARBAGE];
+  struct server_proc s;
+  struct worker_proc held[2];
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < 2 * (SILENT + GARBAGE)) return; /* this machine does not allow as many */
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--max-connections", "1000"), 1);
+  int go = start_held(held, &s, "held");
+  struct rng r = {.state = 99};
+  for (int i = 0; i < SILENT + GARBAGE; i++) {
+    unsigned char noise[512];
+    fds[i] = connect_to(s.address);
+    if (i % 11 != 0) continue;
+    for (size_t k = 0; k < sizeof noise; k++) noise[k] = (unsigned char)rng_next(&r);
+    if (i % 22 == 0) memcpy(noise, "\x16\x03\x01\x02\x00", 5); /* begins as TLS does */
+    (void)!send(fds[i], noise, sizeof noise, MSG_NOSIGNAL);
+  }
+  run_job(&s, (struct task){.job = "newcomer"}); /* while all of them hang on */
+  next_round(held, go);
+  close(go);
+  ck_assert_int_eq(worker_wait(&held[0]), 0);
+  ck_assert_int_eq(worker_wait(&held[1]), 0);
+  ck_assert_int_lt(proc_descriptors(s.pid), 1000 + 200);
+  server_log(&s, out, sizeof out);
+  ck_assert_ptr_nonnull(strstr(out, "refused"));
+  for (int i = 0; i < SILENT + GARBAGE; i++) close(fds[i]);
+  ck_assert_int_eq(server_end(&s), 0);
+}
+END_TEST
+
+Suite *make_suite(void);
+Suite *make_suite(void) {
+  Suite *s = suite_create("server");
+  TCase *tc = tcase_create("process");
+  tcase_add_checked_fixture(tc, setup, teardown);
+  tcase_set_timeout(tc, 120);
+  tcase_add_test(tc, check_config_prints_what_is_in_effect);
+  tcase_add_test(tc, the_example_configuration_is_good);
+  tcase_add_test(tc, check_config_refuses_in_one_line);
+  tcase_add_test(tc, a_wrong_command_line_exits_with_2);
+  tcase_add_test(tc, version_and_help);
+  tcase_add_test(tc, a_port_in_use_is_named);
+  tcase_add_test(tc, what_cannot_start_says_why);
+  tcase_add_loop_test(tc, a_signal_ends_an_idle_server_with_0, 0, (int)ARRAY_LEN(end_signals));
+  tcase_add_test(tc, the_start_is_in_the_log);
+  tcase_add_loop_test(tc, a_job_runs_through_it, 0, (int)ARRAY_LEN(transports));
+  tcase_add_test(tc, a_server_of_one_transport_serves_by_it);
+  tcase_add_test(tc, jobs_leave_nothing_behind);
+  tcase_add_test(tc, every_token_of_the_file_opens);
+  tcase_add_loop_test(tc, a_job_beyond_the_limits_is_refused_with_the_flag_to_raise, 0, 2);
+  tcase_add_test(tc, one_job_too_many_waits_for_none);
+  tcase_add_test(tc, a_killed_worker_ends_its_job_and_no_other);
+  tcase_add_test(tc, a_killed_server_is_named_to_its_workers);
+  tcase_add_test(tc, a_drain_lets_jobs_finish_and_takes_no_new_ones);
+  tcase_add_test(tc, a_drain_ends_at_its_timeout);
+  tcase_add_test(tc, a_second_signal_ends_at_once_with_1);
+  tcase_add_test(tc, strangers_do_not_keep_workers_out);
+  suite_add_tcase(s, tc);
+  return s;
+}
