@@ -23,7 +23,6 @@ void config_defaults(struct server_config *c) {
   c->pin = 1;
   c->max_jobs = 256;
   c->max_world = FOREST_MAX_NODES;
-  c->max_connections = 16384;
   c->drain_timeout = 30;
   c->spin_us = 20;
   c->log_level = AGG_LOG_INFO;
@@ -129,7 +128,8 @@ int config_read_file(struct server_config *c, const char *path, agg_error_t *err
 
 static void choose_from_machine(struct server_config *c, const struct machine *machine) {
   if (c->reactors == 0) c->reactors = MIN_OF(machine->usable, (unsigned)CONTROL_REACTORS_MAX);
-  if (c->memory_limit == 0) c->memory_limit = MAX_OF(machine->memory / 2, 1ULL << 20);
+  if (c->max_connections == 0) c->max_connections = (uint32_t)MIN_OF(MAX_OF(machine->files / 2, 16), 16384);
+  if (c->memory_limit == 0) c->memory_limit = MAX_OF(machine->memory / 2 >> 20, 1) << 20; /* whole MiB */
   if (c->job_memory_limit == 0) c->job_memory_limit = c->memory_limit;
 }
 

@@ -32,7 +32,7 @@ struct server_config {
   uint64_t job_memory_limit;  /* likewise */
   uint32_t max_jobs;
   uint32_t max_world;
-  uint32_t max_connections;
+  uint32_t max_connections; /* 0 before config_load: auto */
   double drain_timeout;
   uint32_t spin_us;
   uint32_t log_level; /* agg_log_level_t */

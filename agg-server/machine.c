@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -82,6 +83,9 @@ void machine_read(struct machine *m) {
   group_text("cpu.max", text, sizeof text);
   unsigned quota = machine_quota_parse(text);
   m->usable = quota > 0 && quota < m->n_cores ? quota : m->n_cores;
+
+  struct rlimit files;
+  m->files = getrlimit(RLIMIT_NOFILE, &files) == 0 ? (uint64_t)files.rlim_max : 1024;
 
   long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
   m->memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 1ULL << 30;

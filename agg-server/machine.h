@@ -10,6 +10,7 @@ struct machine {
   unsigned n_cores;             /* at least 1 */
   unsigned usable;              /* cores' worth of time: n_cores, or less under a quota */
   int cores[MACHINE_CORES_MAX]; /* their numbers, ascending */
+  uint64_t files;               /* descriptors that the process may open (the hard limit) */
   uint64_t memory;              /* bytes: physical, or the control group's limit when that is lower */
 };
 

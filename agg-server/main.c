@@ -59,9 +59,9 @@ static void raise_descriptors(const struct program *p) {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur / 2 >= p->config.max_connections) return;
+  if (p->machine.files / 2 >= p->config.max_connections) return;
   LOG_WARN(&p->log, "this process may open %llu files only: max-connections %u cannot be reached (raise ulimit -n, or LimitNOFILE=)",
-           (unsigned long long)limit.rlim_cur, p->config.max_connections);
+           (unsigned long long)p->machine.files, p->config.max_connections);
 }
 
 /* SIGTERM and SIGINT are for the event loop alone: the threads that are started later must not take them. */

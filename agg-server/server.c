@@ -109,9 +109,8 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
   struct server *s = arg;
   (void)what;
   if (s->state == SERVER_SERVING) {
-    uint32_t groups = coordinator_groups(s->coordinator);
-    LOG_INFO(s->log, "SIG%s: draining; %u groups are left and have %g s; a second signal ends at once", sigabbrev_np((int)number), groups,
-             s->config->drain_timeout);
+    LOG_INFO(s->log, "SIG%s: draining; %u jobs run and have %g s; a second signal ends them at once", sigabbrev_np((int)number),
+             s->jobs.n_jobs, s->config->drain_timeout);
     s->admission.draining = 1;
     coordinator_drain(s->coordinator);
     s->drain_deadline_ns = clock_now_ns() + (uint64_t)(s->config->drain_timeout * 1e9);

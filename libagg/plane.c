@@ -194,8 +194,16 @@ struct plane *plane_of_event(const struct tp_event *event) { return ((struct pla
 
 /* ---- events ------------------------------------------------------------------------------------------------------------------- */
 
+static void mismatch(struct plane *p, const struct node_action *a) {
+  char one[NODE_NAME_MAX], two[NODE_NAME_MAX], ours[128], theirs[128], skipped[64] = "";
+  if (a->their_op != a->op) snprintf(skipped, sizeof skipped, " something else: its next call seen here, operation %u, is", a->their_op);
+  plane_fault(p, PLANE_MISMATCH, AGG_EMISMATCH, a->peer, a->op, "operation %u: %s called %s, but %s called%s %s", a->op,
+              plane_node_name(p, a->other, one, sizeof one), op_desc_format(&a->ours, ours, sizeof ours),
+              plane_node_name(p, a->peer, two, sizeof two), skipped, op_desc_format(&a->theirs, theirs, sizeof theirs));
+}
+
 static void run_action(struct plane *p, const struct node_action *a) {
-  char one[NODE_NAME_MAX], two[NODE_NAME_MAX], ours[128], theirs[128];
+  char one[NODE_NAME_MAX];
   const struct plane_lane *l;
   switch (a->kind) {
     case ACT_FOLD: plane_fold(p, a->ctx); break;
@@ -208,11 +216,7 @@ static void run_action(struct plane *p, const struct node_action *a) {
       p->config.hooks.done(p->config.hooks.user, op);
       break;
     }
-    case ACT_MISMATCH:
-      plane_fault(p, PLANE_MISMATCH, AGG_EMISMATCH, a->peer, a->op, "operation %u: %s called %s, but %s called %s", a->op,
-                  plane_node_name(p, a->other, one, sizeof one), op_desc_format(&a->ours, ours, sizeof ours),
-                  plane_node_name(p, a->peer, two, sizeof two), op_desc_format(&a->theirs, theirs, sizeof theirs));
-      break;
+    case ACT_MISMATCH: mismatch(p, a); break;
     case ACT_PROTOCOL:
       plane_fault(p, PLANE_PROTOCOL, AGG_EPROTO, a->peer, a->op, "%s broke the protocol: %s", plane_node_name(p, a->peer, one, sizeof one), a->text);
       break;

@@ -3,8 +3,10 @@
  * when there is nothing. Whoever holds the baton drives. It knows nothing of communicators.
  *
  * Sleeping and waking. The own thread sleeps in epoll_wait without the baton; a driver that lets go arms the transports first, so that the next event
- * wakes the thread. A thread that posts while somebody drives leaves `kicked` behind: the driver looks at it after it has let go of the baton
- * (store kicked / try the baton in the poster pairs with release the baton / load kicked in the driver; both sequentially consistent).
+ * wakes the thread. A waiting driver that has nothing to do sleeps with the baton, in an epoll set of its own, so that one wake-up is enough.
+ * A thread that posts while somebody drives leaves `kicked` behind: the driver looks at it after it has let go of the baton, and after it has said
+ * that it falls asleep (store kicked / try the baton, load asleep in the poster pairs with release the baton or store asleep / load kicked in the
+ * driver; all sequentially consistent).
  */
 #include "reactor.h"
 
@@ -27,7 +29,7 @@
 
 #define EVENTS_PER_POLL 64
 #define RELAX_TURNS 300      /* empty turns that only relax the core, before each further one yields it */
-#define SYSCALL_POLL_EVERY 64 /* a transport whose poll is a system call and that was quiet is asked once in so many turns */
+#define SYSCALL_POLL_EVERY 16 /* beside one that polls memory, a transport whose poll is a system call and that was quiet is asked once in so many turns */
 #define QUIET_AFTER 32
 #define TIME_TURNS 512 /* the clock is read once in so many turns ... */
 #define TIME_STEP_NS 5000000ull /* ... and told to the clients at this distance */
@@ -38,7 +40,7 @@ struct reactor_tp {
   struct plane_tp tp;
   int polls_memory;  /* TP_CAP_SPIN */
   uint32_t quiet;    /* polls without an event, in a row */
-  int armed_in_epoll;
+  int in_epoll;      /* of the own thread */
 };
 
 struct reactor {
@@ -48,10 +50,14 @@ struct reactor {
   pthread_t thread;
   pthread_mutex_t baton;
   _Atomic uint32_t kicked;   /* new work may be there */
-  _Atomic uint32_t wanting;  /* threads that wait for the baton */
+  _Atomic uint32_t wanting;  /* waiters that would rather drive than let the own thread do so */
+  _Atomic uint32_t callers;  /* threads in reactor_call that wait for the baton */
+  _Atomic uint32_t asleep;   /* a driver sleeps with the baton */
   _Atomic uint32_t sleepers; /* threads asleep on the word of an operation */
   _Atomic uint32_t stop;
-  int epoll_fd, wake_fd;
+  int epoll_fd, wake_fd;               /* the own thread's */
+  int driver_epoll_fd, driver_wake_fd; /* a sleeping driver's */
+  int polls_memory;                    /* some transport does */
   struct reactor_client *clients; /* with the baton */
   uint32_t turns;
   uint64_t told_ns; /* last time given to the clients */
@@ -59,8 +65,8 @@ struct reactor {
 
 /* ---- one turn (with the baton) ---------------------------------------------------------------------------------------------- */
 
-static int poll_tp(struct reactor_tp *t, uint32_t turns) {
-  if (!t->polls_memory && t->quiet > QUIET_AFTER && turns % SYSCALL_POLL_EVERY != 0) return 0;
+static int poll_tp(const struct reactor *r, struct reactor_tp *t) {
+  if (r->polls_memory && !t->polls_memory && t->quiet > QUIET_AFTER && r->turns % SYSCALL_POLL_EVERY != 0) return 0;
   struct tp_event events[EVENTS_PER_POLL];
   int n = t->tp.ops->poll(t->tp.tp, events, EVENTS_PER_POLL);
   for (int i = 0; i < n; i++) plane_event(plane_of_event(&events[i]), &events[i]);
@@ -85,45 +91,63 @@ static int turn(struct reactor *r) {
     next = c->next;
     did |= c->work(c->user);
   }
-  for (unsigned i = 0; i < r->n_tps; i++) did |= poll_tp(&r->tps[i], r->turns);
+  for (unsigned i = 0; i < r->n_tps; i++) did |= poll_tp(r, &r->tps[i]);
   if (r->turns % TIME_TURNS == 0) tell_time(r);
   return did;
 }
 
 /* ---- letting go ---------------------------------------------------------------------------------------------------------------- */
 
-static void wake_thread(struct reactor *r) {
+static void ring(int fd) {
   uint64_t one = 1;
-  ssize_t rc = write(r->wake_fd, &one, sizeof one);
+  ssize_t rc = write(fd, &one, sizeof one);
   (void)rc; /* full means that it is awake already */
 }
 
-/* A transport whose descriptor is level-triggered would wake the thread for what the driver is about to read anyway: it is in epoll only
- * while nobody drives. */
+static void quiet(int fd) {
+  uint64_t count;
+  ssize_t rc = read(fd, &count, sizeof count);
+  (void)rc;
+}
+
+/* What the driver reads must not wake the own thread as well. Transports that poll memory ring only while they are armed, so they leave the
+ * own thread's set only when a driver sleeps; the others are level-triggered and leave it whenever somebody drives. */
 static void set_epoll(struct reactor *r, struct reactor_tp *t, int on) {
-  if (t->polls_memory || t->armed_in_epoll == on) return;
+  if (t->in_epoll == on) return;
   struct epoll_event e = {.events = on ? EPOLLIN : 0};
-  e.data.ptr = t;
-  if (epoll_ctl(r->epoll_fd, EPOLL_CTL_MOD, t->tp.ops->fd(t->tp.tp), &e) == 0) t->armed_in_epoll = on;
+  if (epoll_ctl(r->epoll_fd, EPOLL_CTL_MOD, t->tp.ops->fd(t->tp.tp), &e) == 0) t->in_epoll = on;
+}
+
+static void took_baton(struct reactor *r) {
+  for (unsigned i = 0; i < r->n_tps; i++)
+    if (!r->tps[i].polls_memory) set_epoll(r, &r->tps[i], 0);
 }
 
 static int arm(struct reactor *r) {
   int pending = 0;
-  for (unsigned i = 0; i < r->n_tps; i++) {
-    pending |= r->tps[i].tp.ops->arm(r->tps[i].tp.tp);
-    set_epoll(r, &r->tps[i], 1);
-  }
+  for (unsigned i = 0; i < r->n_tps; i++) pending |= r->tps[i].tp.ops->arm(r->tps[i].tp.tp);
   return pending;
 }
 
 static void release(struct reactor *r) {
-  if (arm(r)) wake_thread(r);
+  if (arm(r)) ring(r->wake_fd);
+  for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 1);
   pthread_mutex_unlock(&r->baton);
-  if (atomic_load(&r->kicked) && atomic_exchange(&r->kicked, 0)) wake_thread(r);
+  if (atomic_load(&r->kicked) && atomic_exchange(&r->kicked, 0)) ring(r->wake_fd);
 }
 
-static void took_baton(struct reactor *r) {
+/* The driver sleeps until a transport, a post or a call wants something. */
+static void driver_sleep(struct reactor *r, const _Atomic uint32_t *word, uint32_t value, uint64_t ns) {
+  struct epoll_event events[PLANE_TPS_MAX + 1];
   for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 0);
+  atomic_store(&r->asleep, 1);
+  int reason = arm(r) || atomic_load(&r->kicked) || atomic_load(&r->callers) || atomic_load(word) != value;
+  if (!reason) epoll_wait(r->driver_epoll_fd, events, PLANE_TPS_MAX + 1, (int)MIN_OF(ns / 1000000 + 1, SLEEP_MS));
+  atomic_store(&r->asleep, 0);
+  atomic_store(&r->kicked, 0);
+  quiet(r->driver_wake_fd);
+  for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
+  tell_time(r);
 }
 
 /* ---- driving ---------------------------------------------------------------------------------------------------------------------- */
@@ -153,16 +177,14 @@ static void *thread_main(void *arg) {
   struct epoll_event events[PLANE_TPS_MAX + 1];
   while (!atomic_load(&r->stop)) {
     epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, SLEEP_MS);
-    uint64_t count;
-    ssize_t rc = read(r->wake_fd, &count, sizeof count);
-    (void)rc;
+    quiet(r->wake_fd);
     pthread_mutex_lock(&r->baton);
     atomic_store(&r->kicked, 0);
     took_baton(r);
     for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
     struct idle idle = {0};
     tell_time(r);
-    while (!atomic_load(&r->stop) && !atomic_load(&r->wanting)) {
+    while (!atomic_load(&r->stop) && !atomic_load(&r->wanting) && !atomic_load(&r->callers)) {
       if (turn(r)) {
         idle = (struct idle){0};
       } else if (idle_long(r, &idle)) {
@@ -170,23 +192,27 @@ static void *thread_main(void *arg) {
       }
     }
     release(r);
-    if (atomic_load(&r->wanting)) sched_yield();
+    if (atomic_load(&r->wanting) || atomic_load(&r->callers)) sched_yield();
   }
   return NULL;
 }
 
 void reactor_kick(struct reactor *r) {
   atomic_store(&r->kicked, 1);
-  if (pthread_mutex_trylock(&r->baton) != 0) return;
+  if (pthread_mutex_trylock(&r->baton) != 0) {
+    if (atomic_load(&r->asleep)) ring(r->driver_wake_fd);
+    return;
+  }
   atomic_store(&r->kicked, 0);
   turn(r);
   release(r);
 }
 
 void reactor_call(struct reactor *r, void (*fn)(void *arg), void *arg) {
-  atomic_fetch_add(&r->wanting, 1);
+  atomic_fetch_add(&r->callers, 1);
+  if (atomic_load(&r->asleep)) ring(r->driver_wake_fd);
   pthread_mutex_lock(&r->baton);
-  atomic_fetch_sub(&r->wanting, 1);
+  atomic_fetch_sub(&r->callers, 1);
   fn(arg);
   release(r);
 }
@@ -203,18 +229,31 @@ void reactor_notify(struct reactor *r, _Atomic uint32_t *word) {
   if (atomic_load(&r->sleepers) != 0) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
-/* Drives until the word changes (1), or the deadline, or nothing has happened for long (0). */
+/* Lets those in that have a call to make. */
+static void let_callers_in(struct reactor *r) {
+  release(r);
+  while (atomic_load(&r->callers)) sched_yield();
+  pthread_mutex_lock(&r->baton);
+  took_baton(r);
+}
+
+/* Drives, asleep where there is nothing to do, until the word changes (1) or the deadline has passed (0). */
 static int drive_for(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns) {
   struct idle idle = {0};
   uint32_t turns = 0;
   took_baton(r);
   for (;;) {
     if (atomic_load_explicit(word, memory_order_acquire) != value) return 1;
-    if (turn(r))
+    if (turn(r)) {
       idle = (struct idle){0};
-    else if (idle_long(r, &idle))
-      return 0;
+    } else if (idle_long(r, &idle)) {
+      uint64_t now = clock_now_ns();
+      if (now >= deadline_ns) return 0;
+      driver_sleep(r, word, value, deadline_ns - now);
+      idle = (struct idle){0};
+    }
     if (++turns % TIME_TURNS == 0 && clock_now_ns() >= deadline_ns) return 0;
+    if (atomic_load_explicit(&r->callers, memory_order_relaxed)) let_callers_in(r);
   }
 }
 
@@ -267,10 +306,9 @@ void reactor_remove(struct reactor *r, struct reactor_client *c) {
 
 /* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
 
-static int add_to_epoll(struct reactor *r, int fd, void *ptr, agg_error_t *err) {
+static int add_to_epoll(int epoll_fd, int fd, agg_error_t *err) {
   struct epoll_event e = {.events = EPOLLIN};
-  e.data.ptr = ptr;
-  return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? AGG_OK : err_sys(err, AGG_ESYS, errno, "epoll_ctl");
+  return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? AGG_OK : err_sys(err, AGG_ESYS, errno, "epoll_ctl");
 }
 
 static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err) {
@@ -283,9 +321,11 @@ static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err
   if (rc != AGG_OK) return rc;
   t->tp.ops = ops;
   t->polls_memory = (ops->caps & TP_CAP_SPIN) != 0;
-  t->armed_in_epoll = 1;
+  t->in_epoll = 1;
+  r->polls_memory |= t->polls_memory;
   r->n_tps++;
-  return add_to_epoll(r, ops->fd(t->tp.tp), t, err);
+  rc = add_to_epoll(r->epoll_fd, ops->fd(t->tp.tp), err);
+  return rc == AGG_OK ? add_to_epoll(r->driver_epoll_fd, ops->fd(t->tp.tp), err) : rc;
 }
 
 static int open_tps(struct reactor *r, agg_error_t *err) {
@@ -330,8 +370,9 @@ static int start_thread(struct reactor *r, agg_error_t *err) {
 
 static void close_all(struct reactor *r) {
   for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].tp.ops->close(r->tps[i].tp.tp);
-  if (r->wake_fd >= 0) close(r->wake_fd);
-  if (r->epoll_fd >= 0) close(r->epoll_fd);
+  int fds[] = {r->wake_fd, r->epoll_fd, r->driver_wake_fd, r->driver_epoll_fd};
+  for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+    if (fds[i] >= 0) close(fds[i]);
   pthread_mutex_destroy(&r->baton);
   free(r);
 }
@@ -341,11 +382,14 @@ int reactor_start(const struct reactor_config *config, struct reactor **out, agg
   if (r == NULL) return err_set(err, AGG_ENOMEM, "no memory for a reactor");
   r->config = *config;
   pthread_mutex_init(&r->baton, NULL);
-  r->wake_fd = -1;
   r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (r->epoll_fd >= 0) r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  int rc = r->wake_fd >= 0 ? AGG_OK : err_sys(err, AGG_ESYS, errno, "cannot make the reactor's descriptors");
-  if (rc == AGG_OK) rc = add_to_epoll(r, r->wake_fd, NULL, err);
+  r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  r->driver_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  r->driver_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int all = r->epoll_fd >= 0 && r->wake_fd >= 0 && r->driver_epoll_fd >= 0 && r->driver_wake_fd >= 0;
+  int rc = all ? AGG_OK : err_sys(err, AGG_ESYS, errno, "cannot make the reactor's descriptors");
+  if (rc == AGG_OK) rc = add_to_epoll(r->epoll_fd, r->wake_fd, err);
+  if (rc == AGG_OK) rc = add_to_epoll(r->driver_epoll_fd, r->driver_wake_fd, err);
   if (rc == AGG_OK) rc = open_tps(r, err);
   if (rc == AGG_OK) rc = start_thread(r, err);
   if (rc != AGG_OK) {
@@ -359,7 +403,7 @@ int reactor_start(const struct reactor_config *config, struct reactor **out, agg
 void reactor_stop(struct reactor *r) {
   if (r == NULL) return;
   atomic_store(&r->stop, 1);
-  wake_thread(r);
+  ring(r->wake_fd);
   pthread_join(r->thread, NULL);
   close_all(r);
 }

@@ -39,13 +39,13 @@ struct channel {
   int fd;
   uint8_t server, stranger, established, greeted, lingering, ended, write_waits;
   uint8_t heard, started;
-  uint8_t busy;          /* in a callback: freed when it returns */
-  uint8_t dead;          /* closed while busy */
+  uint8_t busy; /* in a callback: freed when it returns */
+  uint8_t dead; /* closed while busy */
   void (*gone)(void *user);
   void *gone_user;
-  agg_error_t doom;      /* code != 0: closes at the next turn of the loop */
+  agg_error_t doom; /* code != 0: closes at the next turn of the loop */
   uint32_t frame_max, in_have, in_cap;
-  unsigned char *in;     /* plain bytes of an unfinished greeting or frame */
+  unsigned char *in; /* plain bytes of an unfinished greeting or frame */
   STAILQ_HEAD(, out) out;
   uint32_t out_off, out_bytes, out_max;
 };
@@ -78,7 +78,9 @@ void channel_set_fini(struct channel_set *set) {
   assert(set->count == 0);
 }
 
-struct channel *channel_oldest_stranger(struct channel_set *set) { return TAILQ_FIRST(&set->strangers); }
+struct channel *channel_oldest_stranger(struct channel_set *set) {
+  return TAILQ_FIRST(&set->strangers);
+}
 unsigned channel_key(const struct channel *ch) { return ch->tls.key; }
 int channel_quiet(const struct channel *ch) { return !ch->heard; }
 void *channel_user(const struct channel *ch) { return ch->hooks.user; }
@@ -302,7 +304,8 @@ static int check_greeting(struct channel *ch, agg_error_t *err) {
   unsigned version = g[4] | (unsigned)g[5] << 8;
   if (memcmp(g, CHANNEL_MAGIC, 4) != 0) return err_set(err, AGG_EPROTO, "it does not speak the agg control protocol");
   if (version != ch->set->version) {
-    return err_set(err, AGG_EVERSION, "it speaks version %u of the control protocol, this process version %u: use the same libagg everywhere", version,
+    return err_set(err, AGG_EVERSION,
+                   "it speaks version %u of the control protocol, this process version %u: use the same libagg everywhere", version,
                    ch->set->version);
   }
   if (g[6] || g[7]) return err_set(err, AGG_EPROTO, "its greeting has reserved bytes set");
@@ -312,7 +315,8 @@ static int check_greeting(struct channel *ch, agg_error_t *err) {
 
 static uint32_t frame_len(const unsigned char *p) { return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
 
-/* Calls the owner for what is complete in the buffer. Returns 0, or a negative code in err. Stops when the channel is closed or finished meanwhile. */
+/* Calls the owner for what is complete in the buffer. Returns 0, or a negative code in err. Stops when the channel is closed or finished
+ * meanwhile. */
 static int deliver(struct channel *ch, agg_error_t *err) {
   uint32_t at = 0;
   int rc = AGG_OK;
@@ -484,7 +488,8 @@ int channel_open(struct channel_set *set, const struct channel_config *config, s
   ch->server = (uint8_t)config->server;
   ch->frame_max = config->frame_max;
   ch->out_max = CHANNEL_OUTPUT_MAX;
-  if (make_events(ch) != AGG_OK || send_greeting(ch) != AGG_OK || (!config->server && tls_conn_open(&ch->tls, config->tls, 0, config->key) != AGG_OK)) {
+  if (make_events(ch) != AGG_OK || send_greeting(ch) != AGG_OK ||
+      (!config->server && tls_conn_open(&ch->tls, config->tls, 0, config->key) != AGG_OK)) {
     channel_free(ch);
     close(config->fd);
     return err_set(err, AGG_ENOMEM, "out of memory for a connection");

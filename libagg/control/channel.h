@@ -10,7 +10,7 @@
 #include "tls.h"
 
 #define CHANNEL_MAGIC "AGGC"
-#define CHANNEL_GREETING_BYTES 8 /* magic, u16 version, u16 zero; little-endian */
+#define CHANNEL_GREETING_BYTES 8         /* magic, u16 version, u16 zero; little-endian */
 #define CHANNEL_FRAME_FIRST (128u << 10) /* largest frame before a JOIN or RECRUIT was accepted, and from members ever */
 #define CHANNEL_FRAME_SETUP (64u << 20)  /* largest frame that members and servers take from a coordinator that they know */
 #define CHANNEL_OUTPUT_MAX (1u << 20)    /* bytes that may wait for a peer that does not read, besides one SETUP */
@@ -31,7 +31,7 @@ void frame_put(struct frame *f);           /* takes NULL */
 
 struct channel_hooks {
   void *user;
-  void (*ready)(void *user);                                      /* TLS and greeting are done. May be NULL */
+  void (*ready)(void *user);                                       /* TLS and greeting are done. May be NULL */
   void (*frame)(void *user, const unsigned char *bytes, size_t n); /* one frame's payload, valid for the call */
   /* The connection is gone and so, after the call, is the channel. code: AGG_EPEER, AGG_EAUTH, AGG_EVERSION, AGG_EPROTO, AGG_ETIMEDOUT,
    * AGG_ELIMIT, AGG_ENOMEM. text starts lower-case and names no peer. */
@@ -55,7 +55,7 @@ struct channel_config {
   const struct tls *tls;
   unsigned key; /* client */
   int server;
-  int fd; /* taken over, also on failure */
+  int fd;            /* taken over, also on failure */
   double deadline_s; /* for channel_prove to be called; 0: none */
   uint32_t frame_max;
   struct channel_hooks hooks;
@@ -66,8 +66,8 @@ int channel_open(struct channel_set *set, const struct channel_config *config, s
 void channel_prove(struct channel *ch, uint32_t frame_max);
 /* Queues the frame (takes a reference of its own). A full queue closes the channel later, through `closed`. */
 void channel_send(struct channel *ch, struct frame *f);
-/* Says the last words: sends what is queued, then ends the connection and waits for the peer to close, CHANNEL_LINGER_S at most. No callback
- * follows except `gone` (may be NULL), once, when the connection is closed. */
+/* Says the last words: sends what is queued, then ends the connection and waits for the peer to close, CHANNEL_LINGER_S at most. No
+ * callback follows except `gone` (may be NULL), once, when the connection is closed. */
 void channel_finish(struct channel *ch, void (*gone)(void *user), void *user);
 /* Closes at once; no callback follows. Takes NULL. */
 void channel_close(struct channel *ch);

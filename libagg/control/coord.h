@@ -1,4 +1,5 @@
-/* The coordinator's inside: connections (sessions), groups, and a server's parts in groups. One thread: the one that runs the event base. */
+/* The coordinator's inside: connections (sessions), groups, and a server's parts in groups. One thread: the one that runs the event base.
+ */
 #ifndef CONTROL_COORD_H
 #define CONTROL_COORD_H
 
@@ -64,8 +65,8 @@ struct enlistment {
  *   GATHERING --all ranks--> CONNECTING --all servers reached--> RECRUITING --all admitted--> SETTING_UP --all READY--> RUNNING
  *       '--- no servers ----------------------------------------------------------------------^
  *
- * In GATHERING we wait for JOINs, in CONNECTING for servers to accept, in RECRUITING for RECRUITED, in SETTING_UP for READY. A group that fails
- * in any state is told and freed at once.
+ * In GATHERING we wait for JOINs, in CONNECTING for servers to accept, in RECRUITING for RECRUITED, in SETTING_UP for READY. A group that
+ * fails in any state is told and freed at once.
  */
 enum group_state { GROUP_GATHERING, GROUP_CONNECTING, GROUP_RECRUITING, GROUP_SETTING_UP, GROUP_RUNNING, GROUP_STATE_COUNT };
 
@@ -92,10 +93,10 @@ struct group {
   char *servers, *plan;
   double join_s; /* the shortest of the members' */
   uint64_t deadline_ns;
-  struct event *timer; /* deadline of everything before RUNNING */
-  struct event *retry; /* connecting to servers again */
-  struct seat *seats;  /* size + n_servers */
-  struct enlistment *enlist; /* n_servers */
+  struct event *timer;        /* deadline of everything before RUNNING */
+  struct event *retry;        /* connecting to servers again */
+  struct seat *seats;         /* size + n_servers */
+  struct enlistment *enlist;  /* n_servers */
   struct control_setup setup; /* its nodes are filled in as they come */
   struct late late;
 };
@@ -129,8 +130,8 @@ struct coordinator {
 
 /* coordinator.c */
 struct session *session_open(struct coordinator *c, int fd, unsigned key, int outgoing, const char *peer, agg_error_t *err);
-void session_end(struct session *s);  /* last words are out or on their way; frees the session */
-void session_drop(struct session *s); /* closes at once; frees the session */
+void session_end(struct session *s);                                /* last words are out or on their way; frees the session */
+void session_drop(struct session *s);                               /* closes at once; frees the session */
 void session_refuse(struct session *s, int code, const char *text); /* REFUSED, logs, ends */
 void coordinator_log_refusal(struct coordinator *c, const char *peer, const char *text);
 
@@ -161,7 +162,7 @@ void enlist_start(struct group *g);
 void enlist_ready(struct session *s);
 void enlist_answer(struct session *s, const Ctl__Frame *f);
 int enlist_lost(struct session *s, int code, const char *text); /* 1: it is tried again; frees the session then */
-int enlist_plan(struct group *g, agg_error_t *err);   /* makes the plan from who is there */
+int enlist_plan(struct group *g, agg_error_t *err);             /* makes the plan from who is there */
 void enlist_missing(const struct group *g, char *text, size_t cap);
 
 /* late.c */

@@ -105,7 +105,8 @@ static void on_frame(void *user, const unsigned char *bytes, size_t n) {
 static void on_closed(void *user, int code, const char *text) { session_lost(user, code, text); }
 
 struct session *session_open(struct coordinator *c, int fd, unsigned key, int outgoing, const char *peer, agg_error_t *err) {
-  struct channel_config config = {.tls = c->tls, .key = key, .server = !outgoing, .fd = fd, .deadline_s = CHANNEL_HELLO_S, .frame_max = CHANNEL_FRAME_FIRST};
+  struct channel_config config = {
+      .tls = c->tls, .key = key, .server = !outgoing, .fd = fd, .deadline_s = CHANNEL_HELLO_S, .frame_max = CHANNEL_FRAME_FIRST};
   struct session *s = calloc(1, sizeof *s);
   if (s == NULL) {
     close(fd);
@@ -189,7 +190,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
   }
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- life -----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int add_listener(struct coordinator *c, const struct net_addr *addr, agg_error_t *err) {
   struct net_addr bound;
@@ -225,7 +227,8 @@ static int listen_on(struct coordinator *c, const char *text, agg_error_t *err) 
   if (n < 0) return n;
   for (int i = 0; i < n; i++) {
     if (!c->has_token && !net_is_loopback(&addrs[i])) {
-      return err_set(err, AGG_EINVAL, "%s is not a loopback address and no token is set: set AGG_TOKEN or AGG_TOKEN_FILE, or listen on 127.0.0.1", text);
+      return err_set(err, AGG_EINVAL,
+                     "%s is not a loopback address and no token is set: set AGG_TOKEN or AGG_TOKEN_FILE, or listen on 127.0.0.1", text);
     }
   }
   agg_error_t first = {0};

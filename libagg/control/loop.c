@@ -1,7 +1,7 @@
 /*
- * The control thread: its event base, its queue of work, and this process's embedded coordinator. Every libevent call of the process's control
- * plane is made on this thread, on a base without locks, so nothing of libevent's process-wide state (threads, signals) is touched. The
- * thread blocks all signals.
+ * The control thread: its event base, its queue of work, and this process's embedded coordinator. Every libevent call of the process's
+ * control plane is made on this thread, on a base without locks, so nothing of libevent's process-wide state (threads, signals) is touched.
+ * The thread blocks all signals.
  */
 #include "loop.h"
 
@@ -57,7 +57,9 @@ struct control {
   STAILQ_HEAD(, task) tasks;
 };
 
-struct channel_set *control_channels(struct control *c) { return &c->channels; }
+struct channel_set *control_channels(struct control *c) {
+  return &c->channels;
+}
 const struct tls *control_tls(const struct control *c) { return c->tls; }
 const struct log *control_log(const struct control *c) { return c->log; }
 int control_has_token(const struct control *c) { return c->token[0] != '\0'; }
@@ -169,7 +171,8 @@ static int make_loop(struct control *c, agg_error_t *err) {
   if (c->base == NULL) return err_set(err, AGG_ESYS, "control thread: libevent cannot make an event base");
   c->wake = event_new(c->base, c->wake_fd, EV_READ | EV_PERSIST, on_wake, c);
   c->stop_timer = event_new(c->base, -1, 0, on_stop_timer, c);
-  if (c->wake == NULL || c->stop_timer == NULL || event_add(c->wake, NULL) != 0) return err_set(err, AGG_ENOMEM, "control thread: out of memory");
+  if (c->wake == NULL || c->stop_timer == NULL || event_add(c->wake, NULL) != 0)
+    return err_set(err, AGG_ENOMEM, "control thread: out of memory");
   channel_set_init(&c->channels, c->base);
   return AGG_OK;
 }

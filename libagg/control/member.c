@@ -54,8 +54,8 @@ static int member_new(struct control *c, const struct member_config *config, str
   m->config = config;
   m->join_timeout_s = config->join_timeout_s;
   m->deadline = after(clock_now_ns(), config->join_timeout_s);
-  (void)snprintf(m->coordinator, sizeof m->coordinator, strchr(config->host, ':') ? "the coordinator at [%s]:%u" : "the coordinator at %s:%u",
-                 config->host, config->port);
+  (void)snprintf(m->coordinator, sizeof m->coordinator,
+                 strchr(config->host, ':') ? "the coordinator at [%s]:%u" : "the coordinator at %s:%u", config->host, config->port);
   *out = m;
   return AGG_OK;
 }
@@ -69,12 +69,15 @@ static void member_free(struct member *m) {
 
 static int check_config(const struct member_config *c, agg_error_t *err) {
   if (c->size == 0 || c->rank >= c->size) return err_set(err, AGG_EINVAL, "rank %u is not below the group's size %u", c->rank, c->size);
-  if (c->size > FOREST_MAX_NODES) return err_set(err, AGG_ELIMIT, "a group of %u ranks: at most %u are possible", c->size, FOREST_MAX_NODES);
-  if (c->self->n_addresses > MESSAGE_ADDRESSES_MAX) return err_set(err, AGG_ELIMIT, "%u data addresses: at most %d", c->self->n_addresses, MESSAGE_ADDRESSES_MAX);
+  if (c->size > FOREST_MAX_NODES)
+    return err_set(err, AGG_ELIMIT, "a group of %u ranks: at most %u are possible", c->size, FOREST_MAX_NODES);
+  if (c->self->n_addresses > MESSAGE_ADDRESSES_MAX)
+    return err_set(err, AGG_ELIMIT, "%u data addresses: at most %d", c->self->n_addresses, MESSAGE_ADDRESSES_MAX);
   if (c->self->reactors == 0 || c->self->reactors > CONTROL_REACTORS_MAX) {
     return err_set(err, AGG_ELIMIT, "%u reactors: expected 1 to %d (AGG_REACTORS)", c->self->reactors, CONTROL_REACTORS_MAX);
   }
-  if (!(c->join_timeout_s >= 0) || !(c->timeout_s >= 0) || c->timeout_s > MESSAGE_SECONDS_MAX) return err_set(err, AGG_EINVAL, "a timeout is not a number of seconds");
+  if (!(c->join_timeout_s >= 0) || !(c->timeout_s >= 0) || c->timeout_s > MESSAGE_SECONDS_MAX)
+    return err_set(err, AGG_EINVAL, "a timeout is not a number of seconds");
   return AGG_OK;
 }
 
@@ -91,8 +94,8 @@ static int connect_once(struct member *m, agg_error_t *err) {
     for (int i = 0; i < n; i++) {
       if (net_is_loopback(&addr[i])) continue;
       char text[80];
-      return err_set(err, AGG_EAUTH, "%s (%s) is not this machine's loopback address and no token is set: set AGG_TOKEN or AGG_TOKEN_FILE", m->coordinator,
-                     net_format(&addr[i], text, sizeof text));
+      return err_set(err, AGG_EAUTH, "%s (%s) is not this machine's loopback address and no token is set: set AGG_TOKEN or AGG_TOKEN_FILE",
+                     m->coordinator, net_format(&addr[i], text, sizeof text));
     }
   }
   int rc = net_connect(c->host, c->port, ms, &m->fd, err);
@@ -118,8 +121,12 @@ static int wait_setup(struct member *m, uint8_t *phase) {
 
 static int no_answer(const struct member *m, uint8_t phase, const agg_error_t *last, agg_error_t *err) {
   double s = m->join_timeout_s;
-  if (phase == MEMBER_JOINING) return err_set(err, AGG_ETIMEDOUT, "rank %u: %s took the JOIN but gave no answer within %.1f s (stopped or overloaded?)", m->rank, m->coordinator, s);
-  if (last->code) return err_set(err, AGG_ETIMEDOUT, "rank %u: %s does not answer; tried for %.1f s, last: %.200s", m->rank, m->coordinator, s, last->text);
+  if (phase == MEMBER_JOINING)
+    return err_set(err, AGG_ETIMEDOUT, "rank %u: %s took the JOIN but gave no answer within %.1f s (stopped or overloaded?)", m->rank,
+                   m->coordinator, s);
+  if (last->code)
+    return err_set(err, AGG_ETIMEDOUT, "rank %u: %s does not answer; tried for %.1f s, last: %.200s", m->rank, m->coordinator, s,
+                   last->text);
   return err_set(err, AGG_ETIMEDOUT, "rank %u: %s does not answer; waited %.1f s", m->rank, m->coordinator, s);
 }
 
@@ -152,7 +159,8 @@ static int join(struct member *m, agg_error_t *err) {
   return no_answer(m, phase, &last, err);
 }
 
-int member_join(struct control *c, const struct member_config *config, struct member **member, struct control_setup *setup, agg_error_t *err) {
+int member_join(struct control *c, const struct member_config *config, struct member **member, struct control_setup *setup,
+                agg_error_t *err) {
   struct member *m;
   int rc = check_config(config, err);
   if (rc != AGG_OK) return rc;
@@ -178,7 +186,9 @@ int member_ready(struct member *m, agg_error_t *err) {
   while (m->phase == MEMBER_READY && in_time) in_time = wait_until(m, deadline);
   uint8_t phase = m->phase;
   int rc = phase == MEMBER_RUNNING ? AGG_OK : phase == MEMBER_OVER ? err_set(err, m->err.code, "%s", m->err.text) : AGG_ETIMEDOUT;
-  if (phase == MEMBER_READY) err_set(err, rc, "rank %u: the other ranks were not ready within %.1f s and %s did not say why", m->rank, m->join_timeout_s, m->coordinator);
+  if (phase == MEMBER_READY)
+    err_set(err, rc, "rank %u: the other ranks were not ready within %.1f s and %s did not say why", m->rank, m->join_timeout_s,
+            m->coordinator);
   pthread_mutex_unlock(&m->mu);
   if (phase == MEMBER_SETUP) rc = err_set(err, AGG_EINVAL, "member_ready was called twice");
   return err == NULL || rc == AGG_OK ? rc : err->code;

@@ -1,5 +1,6 @@
 /*
- * A member on the control thread: its connection to the coordinator, what arrives there, and the hooks. Never blocks and never frees the member.
+ * A member on the control thread: its connection to the coordinator, what arrives there, and the hooks. Never blocks and never frees the
+ * member.
  */
 #include "member_state.h"
 
@@ -172,7 +173,8 @@ static void on_frame(void *user, const unsigned char *bytes, size_t n) {
 
 static void refused_token(const struct member *m, agg_error_t *err) {
   if (control_has_token(m->control)) {
-    err_set(err, AGG_EAUTH, "%s does not know the token that rank %u was given: check AGG_TOKEN or AGG_TOKEN_FILE of rank %u against the coordinator's",
+    err_set(err, AGG_EAUTH,
+            "%s does not know the token that rank %u was given: check AGG_TOKEN or AGG_TOKEN_FILE of rank %u against the coordinator's",
             m->coordinator, m->rank, m->rank);
   } else {
     err_set(err, AGG_EAUTH, "%s asks for a token and rank %u has none: set AGG_TOKEN or AGG_TOKEN_FILE there", m->coordinator, m->rank);
@@ -199,7 +201,8 @@ static void on_closed(void *user, int code, const char *text) {
 void member_attach_task(void *arg) {
   struct member *m = arg;
   agg_error_t err;
-  struct channel_config config = {.tls = control_tls(m->control), .fd = m->fd, .deadline_s = CHANNEL_HELLO_S, .frame_max = CHANNEL_FRAME_FIRST};
+  struct channel_config config = {
+      .tls = control_tls(m->control), .fd = m->fd, .deadline_s = CHANNEL_HELLO_S, .frame_max = CHANNEL_FRAME_FIRST};
   config.hooks = (struct channel_hooks){.user = m, .ready = on_ready, .frame = on_frame, .closed = on_closed};
   if (channel_open(control_channels(m->control), &config, &m->channel, &err) != AGG_OK) over(m, err.code, UINT32_MAX, err.text, 0);
 }

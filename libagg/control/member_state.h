@@ -23,16 +23,16 @@ struct member {
   pthread_cond_t changed;
   /* under mu */
   uint8_t phase;
-  uint8_t taken;   /* member_join has returned: from here on the end is told by a hook */
-  uint8_t gone;    /* the connection is closed after member_leave */
-  uint8_t retry;   /* the failure is one of connecting: worth another try */
-  agg_error_t err; /* why it is OVER */
+  uint8_t taken;              /* member_join has returned: from here on the end is told by a hook */
+  uint8_t gone;               /* the connection is closed after member_leave */
+  uint8_t retry;              /* the failure is one of connecting: worth another try */
+  agg_error_t err;            /* why it is OVER */
   struct control_setup setup; /* until member_join takes it */
   /* the control thread's */
   struct channel *channel;
   uint8_t leaving;
   uint32_t n_nodes;
-  char coordinator[400]; /* how messages name it */
+  char coordinator[400];              /* how messages name it */
   const struct member_config *config; /* the caller's, during member_join */
   uint64_t deadline;                  /* of member_join */
   int fd;                             /* connected, for the next try */

@@ -1,5 +1,6 @@
 /*
- * Encodes and decodes control messages and checks every field of what came. Owns no connection and keeps nothing; decides nothing about groups.
+ * Encodes and decodes control messages and checks every field of what came. Owns no connection and keeps nothing; decides nothing about
+ * groups.
  */
 #include "message.h"
 
@@ -144,7 +145,8 @@ static int check_plan(const Ctl__Plan *p, agg_error_t *err) {
 
 static int check_recruit(Ctl__Recruit *r, agg_error_t *err) {
   if (check_text(r->job, AGG_NAME_MAX, "job name", err)) return AGG_EPROTO;
-  if (r->workers == 0 || r->workers > FOREST_MAX_NODES || r->servers == 0 || r->servers > FOREST_MAX_NODES) return bad(err, "number of nodes");
+  if (r->workers == 0 || r->workers > FOREST_MAX_NODES || r->servers == 0 || r->servers > FOREST_MAX_NODES)
+    return bad(err, "number of nodes");
   if (r->server >= r->servers) return bad(err, "server number");
   return check_plan(r->plan, err);
 }
@@ -181,22 +183,34 @@ static int check_state(Ctl__State *s, agg_error_t *err) {
 
 static int check_frame(Ctl__Frame *f, agg_error_t *err) {
   switch (f->body_case) {
-    case CTL__FRAME__BODY_JOIN: return check_join(f->join, err);
-    case CTL__FRAME__BODY_RECRUIT: return check_recruit(f->recruit, err);
-    case CTL__FRAME__BODY_RECRUITED: return check_node(f->recruited->node, err);
-    case CTL__FRAME__BODY_REFUSED: return check_verdict(f->refused->code, f->refused->text, err);
-    case CTL__FRAME__BODY_SETUP: return check_setup(f->setup, err);
-    case CTL__FRAME__BODY_LATE: return check_late(f->late, err);
-    case CTL__FRAME__BODY_FAULT: return check_verdict(f->fault->code, f->fault->text, err);
-    case CTL__FRAME__BODY_QUERY: return f->query->priority < AGG_PRIORITY_COUNT ? AGG_OK : bad(err, "priority");
-    case CTL__FRAME__BODY_STATE: return check_state(f->state, err);
-    case CTL__FRAME__BODY_ABORT: return check_verdict(f->abort->code, f->abort->text, err);
+    case CTL__FRAME__BODY_JOIN:
+      return check_join(f->join, err);
+    case CTL__FRAME__BODY_RECRUIT:
+      return check_recruit(f->recruit, err);
+    case CTL__FRAME__BODY_RECRUITED:
+      return check_node(f->recruited->node, err);
+    case CTL__FRAME__BODY_REFUSED:
+      return check_verdict(f->refused->code, f->refused->text, err);
+    case CTL__FRAME__BODY_SETUP:
+      return check_setup(f->setup, err);
+    case CTL__FRAME__BODY_LATE:
+      return check_late(f->late, err);
+    case CTL__FRAME__BODY_FAULT:
+      return check_verdict(f->fault->code, f->fault->text, err);
+    case CTL__FRAME__BODY_QUERY:
+      return f->query->priority < AGG_PRIORITY_COUNT ? AGG_OK : bad(err, "priority");
+    case CTL__FRAME__BODY_STATE:
+      return check_state(f->state, err);
+    case CTL__FRAME__BODY_ABORT:
+      return check_verdict(f->abort->code, f->abort->text, err);
     case CTL__FRAME__BODY_READY:
     case CTL__FRAME__BODY_GO:
     case CTL__FRAME__BODY_LEAVE:
     case CTL__FRAME__BODY_LEFT:
-    case CTL__FRAME__BODY_END: return AGG_OK;
-    default: return err_set(err, AGG_EPROTO, "it sent a message of an unknown kind");
+    case CTL__FRAME__BODY_END:
+      return AGG_OK;
+    default:
+      return err_set(err, AGG_EPROTO, "it sent a message of an unknown kind");
   }
 }
 

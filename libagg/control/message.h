@@ -29,9 +29,9 @@ void message_send_state(struct channel *ch, const struct control_state *state);
 struct message_nodes;
 struct message_nodes *message_nodes_make(const struct control_node *nodes, uint32_t n); /* NULL: no memory */
 Ctl__Node **message_nodes_list(struct message_nodes *m);
-void message_nodes_free(struct message_nodes *m); /* takes NULL */
+void message_nodes_free(struct message_nodes *m);                                /* takes NULL */
 int control_node_copy(struct control_node *to, const struct control_node *from); /* AGG_ENOMEM */
-int message_node_take(const Ctl__Node *from, struct control_node *to);          /* AGG_ENOMEM */
+int message_node_take(const Ctl__Node *from, struct control_node *to);           /* AGG_ENOMEM */
 
 /* Plans. `store` holds the pb side. */
 struct message_plan {

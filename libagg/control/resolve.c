@@ -1,6 +1,6 @@
 /*
- * The resolver: a queue of questions, one helper thread that may block in the name service, an eventfd that brings the answers back to the loop.
- * Owns the questions; never calls its user from the helper thread.
+ * The resolver: a queue of questions, one helper thread that may block in the name service, an eventfd that brings the answers back to the
+ * loop. Owns the questions; never calls its user from the helper thread.
  */
 #include "resolve.h"
 
@@ -42,9 +42,7 @@ struct resolver {
   struct resolve_list asked, answered;
 };
 
-static void look_up(struct resolve *q) {
-  q->n = net_resolve(q->host, q->port, 0, q->addrs, RESOLVE_ADDRS_MAX, &q->err);
-}
+static void look_up(struct resolve *q) { q->n = net_resolve(q->host, q->port, 0, q->addrs, RESOLVE_ADDRS_MAX, &q->err); }
 
 static void give_answer(struct resolver *r, struct resolve *q) { /* mu held */
   uint64_t one = 1;

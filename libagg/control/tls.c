@@ -142,8 +142,9 @@ void tls_conn_close(struct tls_conn *c) {
 
 /* The peer's alert says that it does not know our key (or knows another one by that name). */
 static int is_refused(int reason) {
-  return reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE || reason == SSL_R_TLSV1_ALERT_DECRYPT_ERROR || reason == SSL_R_SSLV3_ALERT_ILLEGAL_PARAMETER ||
-         reason == SSL_R_TLSV1_ALERT_UNKNOWN_PSK_IDENTITY || reason == SSL_R_TLSV1_ALERT_INTERNAL_ERROR;
+  return reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE || reason == SSL_R_TLSV1_ALERT_DECRYPT_ERROR ||
+         reason == SSL_R_SSLV3_ALERT_ILLEGAL_PARAMETER || reason == SSL_R_TLSV1_ALERT_UNKNOWN_PSK_IDENTITY ||
+         reason == SSL_R_TLSV1_ALERT_INTERNAL_ERROR;
 }
 
 static int handshake_failed(struct tls_conn *c, agg_error_t *err) {
@@ -178,7 +179,10 @@ int tls_read(struct tls_conn *c, void *buf, int cap, agg_error_t *err) {
   unsigned long e = ERR_peek_error();
   int refused = !c->server && e && ERR_GET_LIB(e) == ERR_LIB_SSL && is_refused(ERR_GET_REASON(e));
   const char *text = e ? ERR_reason_error_string(e) : NULL;
-  err_set(err, refused ? AGG_EAUTH : AGG_EPROTO, refused ? "the tokens differ%s" : "broken TLS record (%s)", refused ? "" : text ? text : "unknown reason");
+  err_set(err, refused ? AGG_EAUTH : AGG_EPROTO, refused ? "the tokens differ%s" : "broken TLS record (%s)",
+          refused ? ""
+          : text  ? text
+                  : "unknown reason");
   ERR_clear_error();
   return err ? err->code : AGG_EPROTO;
 }

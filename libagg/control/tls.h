@@ -14,7 +14,8 @@ struct tls; /* the keys of a process (or a server's listener) and their contexts
 int tls_create(const struct token_key *keys, unsigned n, struct tls **tls, agg_error_t *err);
 void tls_destroy(struct tls *tls); /* takes NULL; all its connections must be gone */
 
-/* One connection. Encrypted bytes go through the two memory BIOs: what came from the socket is written to `in`, what is to be sent is read from `out`. */
+/* One connection. Encrypted bytes go through the two memory BIOs: what came from the socket is written to `in`, what is to be sent is read
+ * from `out`. */
 struct tls_conn {
   const struct tls *tls;
   SSL *ssl;

@@ -88,10 +88,12 @@ int control_token_read(const char *path, char *token, size_t cap, agg_error_t *e
   } else if (!S_ISREG(st.st_mode)) {
     rc = err_set(err, AGG_EINVAL, "token file %s is not a regular file", path);
   } else if (st.st_mode & (S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH)) {
-    rc = err_set(err, AGG_EAUTH, "token file %s can be read or changed by others (mode %04o): chmod 600 %s", path, (unsigned)(st.st_mode & 07777), path);
+    rc = err_set(err, AGG_EAUTH, "token file %s can be read or changed by others (mode %04o): chmod 600 %s", path,
+                 (unsigned)(st.st_mode & 07777), path);
   } else {
     ssize_t n = read_all(fd, line, sizeof line);
-    rc = n < 0 ? err_sys(err, AGG_ESYS, errno, "token file %s cannot be read", path) : token_of_line(path, line, (size_t)n, token, cap, err);
+    rc =
+        n < 0 ? err_sys(err, AGG_ESYS, errno, "token file %s cannot be read", path) : token_of_line(path, line, (size_t)n, token, cap, err);
   }
   OPENSSL_cleanse(line, sizeof line);
   close(fd);
@@ -103,7 +105,8 @@ static size_t put_le(unsigned char *out, size_t at, uint64_t v, unsigned bytes) 
   return at + bytes;
 }
 
-void control_lane_ticket(const struct control_setup *s, uint32_t a, uint32_t b, uint32_t priority, uint32_t lane, unsigned char ticket[TP_TICKET_BYTES]) {
+void control_lane_ticket(const struct control_setup *s, uint32_t a, uint32_t b, uint32_t priority, uint32_t lane,
+                         unsigned char ticket[TP_TICKET_BYTES]) {
   unsigned char data[64];
   size_t n = 8;
   memcpy(data, "agg lane", 8);

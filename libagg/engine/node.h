@@ -33,7 +33,7 @@ enum node_action_kind {
   ACT_SEND_UP,   /* put header and payload (own input, or scratch after a fold) into slot of the parent `peer`; node_up_sent when it is sent */
   ACT_SEND_DOWN, /* put the result (when with_payload) to the place that child `peer` named in its header of this slot; node_sent(ctx) when it is sent */
   ACT_OP_DONE,   /* operation op has completed in this plane */
-  ACT_MISMATCH,  /* peer asked for `theirs` where `ours` was expected (of node `other`) for operation op */
+  ACT_MISMATCH,  /* node `other` called `ours` as operation op; peer called `theirs` as operation their_op, which is op, or later: it skipped op */
   ACT_PROTOCOL,  /* peer broke the protocol: text */
   ACT_LOST,      /* operation op needs peer, whose lane is lost */
   ACT_LATE       /* operation op passed its deadline */
@@ -47,7 +47,7 @@ struct node_action {
   uint32_t slot;
   uint8_t with_payload;
   struct op_desc ours, theirs; /* ACT_MISMATCH */
-  uint32_t other;
+  uint32_t other, their_op;
   const char *text;
 };
 

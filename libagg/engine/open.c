@@ -179,6 +179,12 @@ static void server_open(struct node *n, uint32_t edge, uint32_t slot) {
     node_protocol_fault(n, peer, "it sent a chunk whose tree does not reach this server");
     return;
   }
+  for (uint32_t i = 0; i < v.n_children; i++) {
+    const struct child_edge *e = &n->children[n->child_of[forest_child(f, v.place.tree, n->self, i)]];
+    if (!e->dead) continue;
+    node_fail(n, &(struct node_action){.kind = ACT_LOST, .peer = e->peer, .op = v.op});
+    return;
+  }
   int scratch = view_scratch(&v);
   uint32_t id = node_take_ctx(n);
   struct ctx *c = &n->ctxs[id];

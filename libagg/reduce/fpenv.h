@@ -57,4 +57,8 @@ static inline void fpenv_leave(fpenv_state_t old) { fesetenv(&old); }
 
 #endif
 
+/* Memory accesses stay between enter and leave, and so does what is computed from them. A float made from an integer argument does not:
+ * the compiler may convert it early, in the caller's mode. Pinning the integer after fpenv_enter keeps the conversion behind it. */
+#define FPENV_PIN(integer) __asm__ volatile("" : "+r"(integer)::"memory")
+
 #endif

@@ -149,6 +149,7 @@ REDUCE_INLINE void store(agg_dtype_t t, void *base, size_t i, union acc a) {
 
 REDUCE_INLINE void run(agg_dtype_t t, agg_redop_t op, void *dst, const void *const *src, unsigned k, size_t count, uint32_t divisor) {
   fpenv_state_t env = fpenv_enter();
+  FPENV_PIN(divisor);
   for (size_t i = 0; i < count; i++) {
     union acc a = load(t, src[0], i);
     for (unsigned j = 1; j < k; j++) a = combine(t, op, a, load(t, src[j], i));

@@ -7,10 +7,10 @@
 #define REDUCE_INLINE static inline __attribute__((always_inline))
 
 /* X(suffix, agg_dtype_t) for every type; X(type suffix, agg_dtype_t, suffix, agg_redop_t) for every operator of a type. */
-#define REDUCE_TYPES(X)                                                                                                         \
-  X(f16, AGG_F16)                                                                                                               \
-  X(bf16, AGG_BF16) X(f32, AGG_F32) X(f64, AGG_F64) X(i8, AGG_I8) X(u8, AGG_U8) X(i32, AGG_I32) X(u32, AGG_U32) X(i64, AGG_I64) \
-      X(u64, AGG_U64)
+#define REDUCE_TYPES(X) \
+  X(f16, AGG_F16)       \
+  X(bf16, AGG_BF16)     \
+  X(f32, AGG_F32) X(f64, AGG_F64) X(i8, AGG_I8) X(u8, AGG_U8) X(i32, AGG_I32) X(u32, AGG_U32) X(i64, AGG_I64) X(u64, AGG_U64)
 #define REDUCE_OPS(X, t, T) X(t, T, sum, AGG_SUM) X(t, T, avg, AGG_AVG) X(t, T, prod, AGG_PROD) X(t, T, min, AGG_MIN) X(t, T, max, AGG_MAX)
 
 /* A file that has `REDUCE_INLINE void run(agg_dtype_t, agg_redop_t, dst, src, k, count, divisor)` gets one function an entry with

@@ -271,8 +271,9 @@ REDUCE_INLINE void fold(struct pass p, void *dst, const void *const *src, unsign
 }
 
 REDUCE_INLINE void run(agg_dtype_t t, agg_redop_t op, void *dst, const void *const *src, unsigned k, size_t count, uint32_t divisor) {
-  struct pass p = {.t = t, .op = op, .divisor = divisor, .scale = SCALE_NONE};
   fpenv_state_t env = fpenv_enter();
+  FPENV_PIN(divisor);
+  struct pass p = {.t = t, .op = op, .divisor = divisor, .scale = SCALE_NONE};
   if (op == AGG_AVG && reduce_is_float(t) && (divisor & (divisor - 1)) == 0) {
     p.scale = SCALE_INVERSE;
     fold(p, dst, src, k, count);

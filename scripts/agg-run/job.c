@@ -52,6 +52,7 @@ static void end_all(struct job *job, int code, int signal) {
   if (job->code == 0) job->code = code;
   if (job->phase == JOB_ENDING) return;
   job->phase = JOB_ENDING;
+  job->ready_by_ns = 0;
   job->kill_at_ns = after(job->options->grace_s);
   signal_all(job, signal);
   signal_all(job, SIGCONT); /* a stopped process would not notice */
@@ -129,7 +130,7 @@ static void start_workers(struct job *job) {
 /* Writes the servers' list when all have said where they are; 0 when some has not. */
 static int join_addresses(struct job *job) {
   for (unsigned i = 0; i < job->options->servers; i++) {
-    if (job->procs[i].ready_fd >= 0) return 0;
+    if (job->procs[i].ready_fd >= 0 || job->procs[i].address[0] == '\0') return 0;
   }
   size_t cap = job->options->servers * ADDRESS_CAP + 1, len = 0;
   job->servers = calloc(1, cap);
@@ -142,10 +143,7 @@ static int join_addresses(struct job *job) {
 static void on_address(struct job *job, struct proc *p) {
   int got = proc_read_address(p);
   if (got < 0 && job->phase == JOB_STARTING && proc_look(p)) {
-    on_end(job, p);
-  } else if (got < 0 && job->phase == JOB_STARTING) {
-    say(job, "server %u did not say where it listens", p->index);
-    end_all(job, 1, SIGTERM);
+    on_end(job, p); /* otherwise its end will be seen, or the limit for being ready passes */
   } else if (got > 0 && job->phase == JOB_STARTING && join_addresses(job)) {
     start_workers(job);
   }
@@ -327,9 +325,9 @@ static int wait_ms(const struct job *job, const struct watches *w) {
 
 static void on_time(struct job *job) {
   uint64_t now = clock_now_ns();
-  if (job->ready_by_ns != 0 && now >= job->ready_by_ns && job->phase == JOB_STARTING) {
-    say(job, "the servers were not ready within %d s", READY_LIMIT_S);
+  if (job->ready_by_ns != 0 && now >= job->ready_by_ns) {
     job->ready_by_ns = 0;
+    if (job->phase == JOB_STARTING) say(job, "not all servers said within %d s where they listen", READY_LIMIT_S);
     end_all(job, 1, SIGTERM);
   }
   if (job->deadline_ns != 0 && now >= job->deadline_ns) {

@@ -122,7 +122,9 @@ int proc_read_address(struct proc *p) {
   }
   close(p->ready_fd);
   p->ready_fd = -1;
-  return got > 0 ? 1 : -1;
+  if (got > 0) return 1;
+  p->address[0] = '\0';
+  return -1;
 }
 
 int proc_look(struct proc *p) {

@@ -94,6 +94,7 @@ static void collect(struct session *s, const char *until) {
       char *text = i == 0 ? out : errors;
       size_t len = strlen(text);
       ssize_t got = read(fds[i].fd, text + len, TEXT_CAP - 1 - len);
+      if (got > 0) text[len + (size_t)got] = '\0';
       if (got > 0) continue;
       close(fds[i].fd);
       *(i == 0 ? &s->out : &s->err) = -1;
@@ -412,6 +413,7 @@ START_TEST(a_server_that_fails_to_drain_is_reported) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("agg-run");
   TCase *t = tcase_create("run");

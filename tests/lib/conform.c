@@ -53,7 +53,7 @@ struct end *end_open(void) {
   agg_error_t err = {0};
   struct end *e = ends;
   while (e < ends + CONFORM_ENDS && e->tp != NULL) e++;
-  ck_assert_ptr_lt(e, ends + CONFORM_ENDS);
+  ck_assert_msg(e < ends + CONFORM_ENDS, "more than %d ends", CONFORM_ENDS);
   struct tp_config config = {.bind_host = "", .peer_host = ""};
   if (current->config != NULL) current->config(&config);
   ck_assert_msg(current->ops->open(&config, &e->tp, &err) == 0, "open: %s", err.text);
@@ -256,7 +256,9 @@ void mem_forget(struct mem *m) {
   if (m->fd >= 0) close(m->fd);
 }
 
-struct tp_raddr mem_raddr(const struct mem *m, size_t off) { return current->ops->raddr(m->mr, m->at + off); }
+struct tp_raddr mem_raddr(const struct mem *m, size_t off) {
+  return current->ops->raddr(m->mr, m->at + off);
+}
 
 void put_one(struct lane *l, const struct mem *from, size_t off, size_t len, struct tp_raddr dst, uint32_t notice, uint64_t token) {
   struct tp_src src = {.base = from->at + off, .len = len, .mr = from->mr};

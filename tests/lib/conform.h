@@ -25,6 +25,7 @@ struct conform {
   int no_sleep;                        /* fd() is not a real descriptor: the tests that sleep in epoll are left out */
 };
 
+Suite *make_suite(void); /* the program gives it: see tests/lib/main.c */
 Suite *conform_suite(const struct conform *c);
 /* The struct that was given to conform_suite. */
 const struct conform *conform_current(void);
@@ -51,12 +52,12 @@ int turn(void);
 void turn_sleeping(int on);
 
 /* Turns until cond; fails after 20 s. */
-#define UNTIL(cond)                                                         \
-  do {                                                                      \
-    uint64_t until_end_ = clock_now_ns() + 20000000000ull;                  \
-    while (!(cond)) {                                                       \
+#define UNTIL(cond)                                                                               \
+  do {                                                                                            \
+    uint64_t until_end_ = clock_now_ns() + 20000000000ull;                                        \
+    while (!(cond)) {                                                                             \
       if (turn() == 0 && clock_now_ns() > until_end_) ck_abort_msg("waited 20 s for: %s", #cond); \
-    }                                                                       \
+    }                                                                                             \
   } while (0)
 /* Turns until nothing has happened for a while: for showing that something does NOT happen. Depends on no particular time. */
 void settle(void);
@@ -123,7 +124,8 @@ void pattern_check(const void *at, size_t len, uint32_t seed);
 /* Puts `len` bytes of `from` (registered) in one piece. */
 void put_one(struct lane *l, const struct mem *from, size_t off, size_t len, struct tp_raddr dst, uint32_t notice, uint64_t token);
 /* In two pieces, the first `head` bytes from a place that is overwritten as soon as put has returned. */
-void put_two(struct lane *l, const struct mem *from, size_t off, size_t head, size_t len, struct tp_raddr dst, uint32_t notice, uint64_t token);
+void put_two(struct lane *l, const struct mem *from, size_t off, size_t head, size_t len, struct tp_raddr dst, uint32_t notice,
+             uint64_t token);
 
 /* ---- the usual pair: two ends, a lane, a region at each end ---- */
 

@@ -136,8 +136,10 @@ START_TEST(malformed_address) {
   ticket_of(3, c.ticket);
   int rc = OPS->lane_open(a->tp, &c, &bad.lane, &err);
   ck_assert_int_le(rc, 0);
-  if (rc == 0) UNTIL(bad.lost);
-  else ck_assert_msg(strlen(err.text) > 10, "no text: \"%s\"", err.text);
+  if (rc == 0)
+    UNTIL(bad.lost);
+  else
+    ck_assert_msg(strlen(err.text) > 10, "no text: \"%s\"", err.text);
   lanes_connect(&la, a, &lb, b, 4, NULL);
   lanes_alive(&la, &lb);
 }

@@ -34,7 +34,8 @@ static void wait_word(pthread_mutex_t *mu, pthread_cond_t *cond, const int *word
   ck_assert_int_ge(got, value);
 }
 
-/* ---- server -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- server
+ * -------------------------------------------------------------------------------------------------------------------------------- */
 
 static void note(struct rig_server *s, int *word) {
   pthread_mutex_lock(&s->mu);
@@ -43,7 +44,8 @@ static void note(struct rig_server *s, int *word) {
   pthread_mutex_unlock(&s->mu);
 }
 
-static int on_prepare(void *user, struct recruit *r, const struct recruit_request *q, struct control_node *self, void **job, agg_error_t *err) {
+static int on_prepare(void *user, struct recruit *r, const struct recruit_request *q, struct control_node *self, void **job,
+                      agg_error_t *err) {
   struct rig_server *s = user;
   static struct control_address address = {.transport = "tcp", .len = 3, .bytes = "srv"};
   if (s->refuse) {
@@ -96,7 +98,8 @@ static void create_task(void *arg) {
   struct rig_server *s = arg;
   agg_error_t err = {0};
   const char *tokens[2] = {s->address[0] ? s->address : NULL, NULL}; /* the token is handed over in address */
-  struct coordinator_config config = {.tokens = tokens, .listen = "127.0.0.1:0", .max_world = s->max_world, .max_connections = s->max_connections};
+  struct coordinator_config config = {
+      .tokens = tokens, .listen = "127.0.0.1:0", .max_world = s->max_world, .max_connections = s->max_connections};
   config.recruit = s->no_hooks ? NULL : &s->hooks;
   int rc = coordinator_create(control_channels(s->control)->base, &config, &s->coordinator, &err);
   ck_assert_msg(rc == AGG_OK, "%s", err.text);
@@ -113,7 +116,8 @@ void rig_server_start(struct rig_server *s, const char *token) {
   struct control_config config = {.token = ""};
   agg_error_t err;
   sync_init(&s->mu, &s->changed);
-  s->hooks = (struct recruit_hooks){.user = s, .prepare = on_prepare, .start = on_start, .go = on_go, .query = on_server_query, .end = on_end};
+  s->hooks =
+      (struct recruit_hooks){.user = s, .prepare = on_prepare, .start = on_start, .go = on_go, .query = on_server_query, .end = on_end};
   ck_assert_int_eq(control_start(&config, &s->control, &err), AGG_OK);
   snprintf(s->address, sizeof s->address, "%s", token);
   control_call(s->control, create_task, s);
@@ -129,7 +133,8 @@ void rig_server_stop(struct rig_server *s) {
 
 void rig_server_wait(struct rig_server *s, const int *word, int value) { wait_word(&s->mu, &s->changed, word, value); }
 
-void rig_cut(uint16_t port) {
+static void cut_task(void *arg) {
+  uint16_t port = ((struct rig_server *)arg)->port;
   DIR *d = opendir("/proc/self/fd");
   struct dirent *e;
   while ((e = readdir(d)) != NULL) {
@@ -141,7 +146,10 @@ void rig_cut(uint16_t port) {
   closedir(d);
 }
 
-/* ---- members --------------------------------------------------------------------------------------------------------------------------------- */
+void rig_cut(struct rig_server *s) { control_call(s->control, cut_task, s); }
+
+/* ---- members
+ * --------------------------------------------------------------------------------------------------------------------------------- */
 
 static void on_aborted(void *user, int code, uint32_t culprit, const char *text) {
   struct rig_member *m = user;
@@ -183,7 +191,8 @@ void rig_member_init(struct rig_member *m, uint16_t port, const char *token, uin
   m->address = (struct control_address){.transport = "shm", .len = 4, .bytes = "addr"};
   m->self = (struct control_node){.pid = 100 + rank, .reactors = 1, .n_addresses = 1, .addresses = &m->address};
   snprintf(m->self.host, sizeof m->self.host, "node%u", rank);
-  m->config = (struct member_config){.host = "127.0.0.1", .port = port, .job = "test", .rank = rank, .size = size, .servers = "", .plan = "auto"};
+  m->config =
+      (struct member_config){.host = "127.0.0.1", .port = port, .job = "test", .rank = rank, .size = size, .servers = "", .plan = "auto"};
   memset(m->config.group, 7, sizeof m->config.group);
   m->config.timeout_s = 60;
   m->config.join_timeout_s = RIG_GUARD_S;
@@ -240,7 +249,8 @@ void rig_group(struct rig_member *m, uint32_t n, uint16_t port, const char *toke
   }
 }
 
-/* ---- raw ------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- raw
+ * ------------------------------------------------------------------------------------------------------------------------------------- */
 
 int raw_connect(uint16_t port) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -1,5 +1,5 @@
-/* What the control plane's tests share: members that record what they are told, a server that answers as it is told, and a raw peer that speaks TLS
- * but not necessarily our protocol. */
+/* What the control plane's tests share: members that record what they are told, a server that answers as it is told, and a raw peer that
+ * speaks TLS but not necessarily our protocol. */
 #ifndef TESTS_CONTROL_RIG_H
 #define TESTS_CONTROL_RIG_H
 
@@ -36,8 +36,8 @@ struct rig_server {
 void rig_server_start(struct rig_server *s, const char *token);
 void rig_server_stop(struct rig_server *s);
 void rig_server_wait(struct rig_server *s, const int *word, int value);
-/* Cuts every connection that was accepted on this port, without a word, in both directions. */
-void rig_cut(uint16_t port);
+/* Cuts every connection that it has accepted, all at once, without a word, in both directions. */
+void rig_cut(struct rig_server *s);
 
 /* A member with a control thread of its own and a thread that joins. */
 struct rig_member {
@@ -67,7 +67,8 @@ void rig_join(struct rig_member *m);        /* starts join (and ready) on a thre
 void rig_joined(struct rig_member *m);      /* waits for that */
 void rig_wait(struct rig_member *m, const int *word, int value);
 void rig_kill(struct rig_member *m); /* its connection closes without a word */
-void rig_group(struct rig_member *m, uint32_t n, uint16_t port, const char *token, const char *servers); /* init and join of n ranks, all must succeed */
+void rig_group(struct rig_member *m, uint32_t n, uint16_t port, const char *token,
+               const char *servers); /* init and join of n ranks, all must succeed */
 
 /* A blocking client that does TLS (or nothing) by hand. */
 struct raw {
@@ -75,10 +76,10 @@ struct raw {
   struct tls *tls;
   struct tls_conn conn;
 };
-int raw_connect(uint16_t port);                                    /* a plain socket */
-int raw_open(struct raw *r, uint16_t port, const char *token);     /* TLS; 0, or the handshake's error */
-void raw_send(struct raw *r, const void *bytes, size_t n);         /* encrypted */
-int raw_read(struct raw *r, unsigned char *buf, int cap);          /* plain bytes; 0 or less at the end */
+int raw_connect(uint16_t port);                                /* a plain socket */
+int raw_open(struct raw *r, uint16_t port, const char *token); /* TLS; 0, or the handshake's error */
+void raw_send(struct raw *r, const void *bytes, size_t n);     /* encrypted */
+int raw_read(struct raw *r, unsigned char *buf, int cap);      /* plain bytes; 0 or less at the end */
 void raw_close(struct raw *r);
 void raw_wait_close(int fd); /* until the peer has closed */
 

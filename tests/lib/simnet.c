@@ -15,7 +15,7 @@
 #define CONNECT_STEPS 1000000u
 
 void simnet_setup_init(struct simnet_setup *s, uint64_t seed, unsigned kind, uint32_t workers, uint32_t servers) {
-  *s = (struct simnet_setup){.priorities = 1, .n_tps = 1, .fake = FOREST_NONE};
+  *s = (struct simnet_setup){.priorities = 1, .n_tps = 1};
   sim_config_init(&s->sim, seed);
   s->sim.map = SIM_MAP_BACKED;
   s->caps[0] = TP_CAP_ANY_SOURCE | TP_CAP_MAP | TP_CAP_CHEAP_REG;
@@ -56,6 +56,17 @@ static void on_fault(void *user, enum plane_fault fault, int code, uint32_t peer
   str_copy(f->text, sizeof f->text, text);
 }
 
+static void fake_event(struct simnet *net, uint32_t fake, const struct tp_event *event) {
+  uint32_t peer = (uint32_t)(uintptr_t)event->user;
+  struct simnet_fake *f = simnet_fake_at(net, fake, peer);
+  if (event->kind == TP_CONNECTED) {
+    f->connected = 1;
+    f->window = event->peer_window;
+  } else if (net->setup.fake_event != NULL) {
+    net->setup.fake_event(net->setup.fake_user, net, fake, peer, event);
+  }
+}
+
 /* Polls in small helpings: what is left comes with the next turn, when the world says so. */
 static void on_ready(void *user) {
   struct simnet_node *node = user;
@@ -66,17 +77,10 @@ static void on_ready(void *user) {
     unsigned t = (first + i) % net->setup.n_tps;
     int max = 1 + (int)rng_below(sim_rng(net->world), POLL_MAX), n = node->ops[t]->poll(node->tps[t], events, max);
     for (int e = 0; e < n; e++) {
-      if (node->number != net->setup.fake) {
+      if (simnet_is_fake(net, node->number))
+        fake_event(net, node->number, &events[e]);
+      else
         plane_event(plane_of_event(&events[e]), &events[e]);
-        continue;
-      }
-      uint32_t peer = (uint32_t)(uintptr_t)events[e].user;
-      if (events[e].kind == TP_CONNECTED) {
-        net->fake_connected[peer] = 1;
-        net->fake_windows[peer] = events[e].peer_window;
-      } else if (net->setup.fake_event != NULL) {
-        net->setup.fake_event(net->setup.fake_user, net, &events[e]);
-      }
     }
   }
   simnet_offer(node);
@@ -121,7 +125,7 @@ static void make_node(struct simnet *net, uint32_t number) {
     ck_assert_msg(node->ops[t]->open(&tc, &node->tps[t], &err) == AGG_OK, "%s", err.text);
     sim_attach(node->tps[t], node->sim);
   }
-  if (number != net->setup.fake) make_planes(net, node);
+  if (!simnet_is_fake(net, number)) make_planes(net, node);
 }
 
 struct wire {
@@ -136,7 +140,7 @@ static void open_wire(struct simnet *net, const struct wire *w) {
   agg_error_t err = {0};
   size_t len = to->ops[tp]->address(to->tps[tp], address);
   ck_assert(from->ops[tp]->reach(from->tps[tp], address, len));
-  if (w->from != net->setup.fake) {
+  if (!simnet_is_fake(net, w->from)) {
     ck_assert_msg(plane_connect(from->planes[w->plane].plane, w->to, tp, address, len, (unsigned char *)ticket, &err) == AGG_OK, "%s",
                   err.text);
     return;
@@ -148,7 +152,10 @@ static void open_wire(struct simnet *net, const struct wire *w) {
                               .domain = SIMNET_COMM,
                               .user = (void *)(uintptr_t)w->to};
   memcpy(lc.ticket, ticket, sizeof lc.ticket);
-  ck_assert_msg(from->ops[tp]->lane_open(from->tps[tp], &lc, &net->fake_lanes[w->to], &err) == AGG_OK, "%s", err.text);
+  struct simnet_fake *f = simnet_fake_at(net, w->from, w->to);
+  f->ops = from->ops[tp];
+  f->tp = from->tps[tp];
+  ck_assert_msg(f->ops->lane_open(f->tp, &lc, &f->lane, &err) == AGG_OK, "%s", err.text);
 }
 
 /* Both ends of all lanes, in random order. */
@@ -175,7 +182,8 @@ static int all_connected(const struct simnet *net) {
   for (uint32_t i = 0; i < net->n_nodes; i++) {
     for (uint32_t p = 0; p < net->nodes[i].n_planes; p++)
       if (!net->nodes[i].planes[p].connected) return 0;
-    if (net->fake_lanes[i] != NULL && !net->fake_connected[i]) return 0;
+    for (uint32_t peer = 0; peer < net->n_nodes; peer++)
+      if (simnet_fake_at(net, i, peer)->lane != NULL && !simnet_fake_at(net, i, peer)->connected) return 0;
   }
   return 1;
 }
@@ -187,9 +195,7 @@ struct simnet *simnet_start(const struct simnet_setup *setup) {
   net->workers = setup->plan.forest[0].workers;
   net->n_nodes = forest_nodes(&setup->plan.forest[0]);
   net->nodes = calloc(net->n_nodes, sizeof *net->nodes);
-  net->fake_lanes = calloc(net->n_nodes, sizeof(struct tp_lane *));
-  net->fake_windows = calloc(net->n_nodes, sizeof *net->fake_windows);
-  net->fake_connected = calloc(net->n_nodes, sizeof *net->fake_connected);
+  net->fakes = calloc((size_t)net->n_nodes * net->n_nodes, sizeof *net->fakes);
   for (uint32_t i = 0; i < net->n_nodes; i++) make_node(net, i);
   connect_all(net);
   for (uint32_t i = 0; !all_connected(net); i++)
@@ -210,9 +216,7 @@ void simnet_free(struct simnet *net) {
     free(net->nodes[i].planes);
   }
   sim_destroy(net->world);
-  free(net->fake_lanes);
-  free(net->fake_windows);
-  free(net->fake_connected);
+  free(net->fakes);
   free(net->nodes);
   free(net);
 }
@@ -249,6 +253,11 @@ void simnet_time(struct simnet *net, uint64_t ahead) {
 struct simnet_plane *simnet_plane_at(struct simnet *net, uint32_t node, uint32_t priority, uint32_t lane) {
   return &net->nodes[node].planes[priority * net->setup.plan.lanes + lane];
 }
+
+struct simnet_fake *simnet_fake_at(const struct simnet *net, uint32_t fake, uint32_t peer) {
+  return &net->fakes[fake * net->n_nodes + peer];
+}
+int simnet_is_fake(const struct simnet *net, uint32_t node) { return node < 64 && (net->setup.fakes >> node & 1) != 0; }
 
 uint32_t simnet_faults(const struct simnet *net) {
   uint32_t n = 0;

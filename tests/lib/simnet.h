@@ -21,8 +21,8 @@ struct simnet_setup {
   unsigned n_tps;
   uint32_t caps[SIMNET_TPS_MAX];
   int reduce_best; /* the machine's kernels instead of the reference */
-  uint32_t fake;   /* this node has transports and no planes: the test plays it. FOREST_NONE: none */
-  void (*fake_event)(void *user, struct simnet *net, const struct tp_event *event);
+  uint64_t fakes;  /* bit i: node i has transports and no planes; the test plays it */
+  void (*fake_event)(void *user, struct simnet *net, uint32_t fake, uint32_t peer, const struct tp_event *event);
   void *fake_user;
 };
 
@@ -75,6 +75,15 @@ struct simnet_op {
   struct simnet_part *parts; /* by rank */
 };
 
+/* The lane of a fake node to a peer. */
+struct simnet_fake {
+  struct tp_lane *lane;
+  const struct tp_ops *ops;
+  struct tp *tp;
+  struct tp_raddr window; /* of the fake at the peer */
+  int connected;
+};
+
 struct simnet {
   struct simnet_setup setup;
   struct sim_world *world;
@@ -82,10 +91,7 @@ struct simnet {
   struct simnet_node *nodes;
   struct simnet_op **ops;
   uint32_t n_ops, cap_ops, seqs[AGG_PRIORITY_COUNT];
-  /* of the fake node, by peer: its lane, connected or not, and its window at the peer */
-  struct tp_lane **fake_lanes;
-  struct tp_raddr *fake_windows;
-  int *fake_connected;
+  struct simnet_fake *fakes; /* lanes of fake nodes: simnet_fake_at */
 };
 
 /* Makes all and steps until all lanes are connected (ones to a fake node too). Ends the test when that fails. */
@@ -108,6 +114,8 @@ int simnet_fence(struct simnet *net, uint32_t node);
 void simnet_time(struct simnet *net, uint64_t ahead);
 
 struct simnet_plane *simnet_plane_at(struct simnet *net, uint32_t node, uint32_t priority, uint32_t lane);
+struct simnet_fake *simnet_fake_at(const struct simnet *net, uint32_t fake, uint32_t peer);
+int simnet_is_fake(const struct simnet *net, uint32_t node);
 int simnet_done(const struct simnet *net, const struct simnet_op *op, uint32_t rank); /* in all planes */
 /* Every plane fault so far; 0 when none. */
 uint32_t simnet_faults(const struct simnet *net);

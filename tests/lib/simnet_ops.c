@@ -151,7 +151,7 @@ struct simnet_op *simnet_op_add(struct simnet *net, const struct op_desc *desc, 
     part->in_place = (in_place >> rank & 1) != 0;
     part->op.seq = op->seq;
     part->op.deadline = deadline;
-    if (rank == net->setup.fake) continue;
+    if (simnet_is_fake(net, rank)) continue;
     make_buffers(net, part, rank);
     register_buffers(net, part, rank);
   }
@@ -197,7 +197,7 @@ static void release(void *user) {
 }
 
 void simnet_post(struct simnet *net, struct simnet_op *op, uint32_t rank, uint64_t at) {
-  if (rank == net->setup.fake) return;
+  if (simnet_is_fake(net, rank)) return;
   for (uint32_t o = 0; o < net->n_ops; o++)
     if (net->ops[o]->priority == op->priority && net->ops[o]->seq < op->seq) at = MAX_OF(at, net->ops[o]->parts[rank].post_at);
   op->parts[rank].post_at = at;
@@ -244,12 +244,14 @@ static unsigned char *make_result(struct simnet *net, const struct simnet_op *op
 
 /* The memory must be what it was, with the result in its place. */
 static int check_mem(const struct simnet_part *part, int which, const unsigned char *result, uint64_t *at) {
-  unsigned char *want = part->before[which];
-  if (want == NULL) return 1;
-  if (which == (part->in_place ? 0 : 1) && part->op.recv_bytes != 0)
-    memcpy(want + ((unsigned char *)part->op.recv - part->mem[which]), result, part->op.recv_bytes);
-  if (memcmp(want, part->mem[which], part->mem_bytes[which]) == 0) return 1;
-  for (*at = 0; want[*at] == part->mem[which][*at];) ++*at;
+  const unsigned char *mem = part->mem[which], *before = part->before[which];
+  if (mem == NULL) return 1;
+  uint64_t len = which == (part->in_place ? 0 : 1) ? part->op.recv_bytes : 0;
+  uint64_t from = len != 0 ? (uint64_t)((const unsigned char *)part->op.recv - mem) : 0;
+  int right = memcmp(mem, before, from) == 0 && (len == 0 || memcmp(mem + from, result, len) == 0) &&
+              memcmp(mem + from + len, before + from + len, part->mem_bytes[which] - from - len) == 0;
+  if (right) return 1;
+  for (*at = 0; mem[*at] == (*at >= from && *at < from + len ? result[*at - from] : before[*at]);) ++*at;
   return 0;
 }
 
@@ -284,7 +286,7 @@ static const char *check_op(struct simnet *net, const struct simnet_op *op, char
     snprintf(text, cap, "op %u of priority %u has not completed at rank %u", op->seq, op->priority, rank);
     return text;
   }
-  unsigned char *result = make_result(net, op); /* before any `before` is changed */
+  unsigned char *result = make_result(net, op);
   const char *wrong = NULL;
   for (uint32_t rank = 0; rank < net->workers && wrong == NULL; rank++) wrong = check_with(op, rank, result, text, cap);
   free(result);

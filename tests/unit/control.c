@@ -34,16 +34,23 @@ static void all_failed(uint32_t n, int code, const char *part) {
   }
 }
 
+static void count_task(void *arg) { *(uint32_t *)arg = coordinator_groups(server.coordinator); }
+
+/* Asks the coordinator's thread until it holds so many groups. */
 static void groups_wait(uint32_t n) {
   uint64_t until = clock_now_ns() + (uint64_t)(RIG_GUARD_S * 1e9);
-  while (*(volatile uint32_t *)&server.coordinator->n_groups != n && clock_now_ns() < until) cpu_relax();
-  ck_assert_uint_eq(server.coordinator->n_groups, n);
+  uint32_t have;
+  do {
+    control_call(server.control, count_task, &have);
+  } while (have != n && clock_now_ns() < until);
+  ck_assert_uint_eq(have, n);
 }
 
 /* How join and ready together ended: the others' end may come before this rank has taken its SETUP. */
 static int outcome(const struct rig_member *r) { return r->rc != AGG_OK ? r->rc : r->ready_rc; }
 
-/* ---- joining -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- joining
+ * -------------------------------------------------------------------------------------------------------------------------------- */
 
 START_TEST(all_get_the_same_setup) {
   begin();
@@ -290,7 +297,8 @@ START_TEST(serving_twice_gives_the_same_port) {
 }
 END_TEST
 
-/* ---- before GO --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- before GO
+ * --------------------------------------------------------------------------------------------------------------------------------- */
 
 START_TEST(member_fail_ends_the_join_of_all) {
   init(3);
@@ -355,7 +363,8 @@ START_TEST(a_rank_that_is_never_ready_is_named) {
 }
 END_TEST
 
-/* ---- after GO ----------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- after GO
+ * ----------------------------------------------------------------------------------------------------------------------------------- */
 
 START_TEST(member_killed_is_named_to_all_others) {
   begin();
@@ -376,7 +385,7 @@ END_TEST
 START_TEST(coordinator_lost_is_named) {
   begin();
   rig_group(m, 2, server.port, RIG_TOKEN, "");
-  rig_cut(server.port);
+  rig_cut(&server);
   for (uint32_t i = 0; i < 2; i++) {
     rig_wait(&m[i], &m[i].aborted, 1);
     ck_assert_int_eq(m[i].code, AGG_EPEER);
@@ -396,7 +405,7 @@ START_TEST(coordinating_rank_lost_is_named_as_rank) {
   rig_join(&m[1]);
   rig_joined(&m[0]);
   rig_joined(&m[1]);
-  rig_cut(server.port);
+  rig_cut(&server);
   rig_wait(&m[0], &m[0].aborted, 1);
   has(m[0].text, "rank 1 (");
   has(m[0].text, ", which coordinates was lost");
@@ -478,7 +487,8 @@ START_TEST(the_first_fault_reaches_all) {
 }
 END_TEST
 
-/* ---- late operations ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- late operations
+ * ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void late_group(uint32_t n) {
   begin();
@@ -486,7 +496,9 @@ static void late_group(uint32_t n) {
   for (uint32_t i = 0; i < n; i++) m[i].state.posted[0] = 42;
 }
 
-static void report(uint32_t i) { member_report_late(m[i].member, 0, 41, "allreduce of 1000 f32, sum", 60.0, "rank 0 waits for chunk 3 of rank 2"); }
+static void report(uint32_t i) {
+  member_report_late(m[i].member, 0, 41, "allreduce of 1000 f32, sum", 60.0, "rank 0 waits for chunk 3 of rank 2");
+}
 
 static void all_late(uint32_t n, uint32_t culprit, const char *text) {
   for (uint32_t i = 0; i < n; i++) {
@@ -513,7 +525,8 @@ START_TEST(late_two_ranks_have_not_called) {
   m[1].state.posted[0] = 41;
   m[3].state.posted[0] = 0;
   report(0);
-  all_late(4, 1, "operation 41 (allreduce of 1000 f32, sum): rank 1 (node1, pid 101), rank 3 (node3, pid 103) have not called it; waited 60.0 s");
+  all_late(4, 1,
+           "operation 41 (allreduce of 1000 f32, sum): rank 1 (node1, pid 101), rank 3 (node3, pid 103) have not called it; waited 60.0 s");
   end(4);
 }
 END_TEST
@@ -522,7 +535,8 @@ START_TEST(late_a_rank_does_not_answer) {
   late_group(3);
   m[2].block_query = 1;
   report(0);
-  all_late(2, 2, "operation 41 (allreduce of 1000 f32, sum): rank 2 (node2, pid 102) does not answer (stopped or overloaded?); waited 60.0 s");
+  all_late(2, 2,
+           "operation 41 (allreduce of 1000 f32, sum): rank 2 (node2, pid 102) does not answer (stopped or overloaded?); waited 60.0 s");
   pthread_mutex_lock(&m[2].mu);
   m[2].release = 1;
   pthread_cond_broadcast(&m[2].changed);
@@ -561,7 +575,9 @@ START_TEST(late_across_the_wrap_of_numbers) {
 }
 END_TEST
 
-/* ---- many ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- many
+ * ------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 #define GROUPS 50
 static struct rig_member many[GROUPS][4];
@@ -599,7 +615,8 @@ END_TEST
 Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("control");
-  TCase *join = tcase_create("join"), *before = tcase_create("before GO"), *after = tcase_create("after GO"), *late = tcase_create("late"), *big = tcase_create("many");
+  TCase *join = tcase_create("join"), *before = tcase_create("before GO"), *after = tcase_create("after GO"), *late = tcase_create("late"),
+        *big = tcase_create("many");
   tcase_add_test(join, all_get_the_same_setup);
   tcase_add_test(join, a_group_of_one);
   tcase_add_test(join, members_wait_for_a_coordinator_that_starts_later);

@@ -184,7 +184,7 @@ END_TEST
 START_TEST(a_lost_server_is_named) {
   begin_two();
   rig_group(m, 2, a.port, RIG_TOKEN, list);
-  rig_cut(b.port);
+  rig_cut(&b);
   for (uint32_t i = 0; i < 2; i++) {
     rig_wait(&m[i], &m[i].aborted, 1);
     ck_assert_int_eq(m[i].code, AGG_EPEER);
@@ -203,7 +203,7 @@ END_TEST
 START_TEST(a_lost_coordinating_server_is_named_by_all) {
   begin_two();
   rig_group(m, 2, a.port, RIG_TOKEN, list);
-  rig_cut(a.port);
+  rig_cut(&a);
   for (uint32_t i = 0; i < 2; i++) {
     rig_wait(&m[i], &m[i].aborted, 1);
     ck_assert_int_eq(m[i].code, AGG_EPEER);

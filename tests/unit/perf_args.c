@@ -1,10 +1,11 @@
 /* agg-perf's command line: what is taken, and a line that says what to change for what is not; the models' tables. */
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "perf/perf.h"
 
-#define WORDS_MAX 16
+#define WORDS_MAX 32
 
 static struct perf_args args;
 static enum args_verdict verdict;
@@ -151,6 +152,7 @@ START_TEST(models_have_the_published_sizes) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("perf_args");
   TCase *t = tcase_create("arguments");

@@ -1,6 +1,7 @@
 /* agg-perf must see every kind of wrong result: here the operations are done by hand, rightly and wrongly. */
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -206,6 +207,7 @@ START_TEST(bus_bandwidth_is_that_of_nccl_tests) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("perf_check");
   TCase *t = tcase_create("results");

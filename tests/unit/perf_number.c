@@ -99,6 +99,7 @@ START_TEST(integers_wrap) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("perf_number");
   TCase *t = tcase_create("numbers");

@@ -467,7 +467,8 @@ START_TEST(the_result_may_take_the_place_of_any_input) {
   for (const struct reduce_table *const *table = reduce_tables(); *table != NULL; table++) {
     if (!(*table)->usable()) continue;
     for (unsigned k = 1; k <= 17; k++) {
-      for (unsigned alias = 0; alias < k; alias++) one_round(&g, *table, t, op, k, few[rng_below(&r, 3)], alias, (int)rng_below(&r, 2), &r);
+      for (unsigned alias = 0; alias < k; alias += k < 6 || alias == 7 ? 1 : 3)
+        one_round(&g, *table, t, op, k, few[rng_below(&r, 3)], alias, (int)rng_below(&r, 2), &r);
     }
   }
   rig_fini(&g);
@@ -545,11 +546,12 @@ START_TEST(the_mode_of_the_thread_has_no_influence) {
     if (!(*table)->usable()) continue;
     for (int t = AGG_F16; t <= AGG_F64; t++) {
       for (int op = 0; op < AGG_REDOP_COUNT; op++) {
+        const uint32_t divisor = op % 2 ? 16777217u : 3u; /* 2^24 + 1 is no float32: its conversion rounds */
         rig_fill(&g, (agg_dtype_t)t, WILD, &r, 3, 1000, 1);
-        reduce_reference.fn[t][op](g.expected, g.in, 3, 1000, 3);
+        reduce_reference.fn[t][op](g.expected, g.in, 3, 1000, divisor);
         unsigned before = _mm_getcsr();
         _mm_setcsr(strange);
-        (*table)->fn[t][op](g.out, g.in, 3, 1000, 3);
+        (*table)->fn[t][op](g.out, g.in, 3, 1000, divisor);
         unsigned after = _mm_getcsr();
         _mm_setcsr(before);
         ck_assert_uint_eq(after, strange);

@@ -100,6 +100,7 @@ START_TEST(help_and_version_need_nothing_else) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("run_options");
   TCase *t = tcase_create("options");

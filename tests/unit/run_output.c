@@ -191,6 +191,7 @@ START_TEST(a_closed_output_is_noticed) {
 }
 END_TEST
 
+Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("run_output");
   TCase *t = tcase_create("lines");

@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct shm_side) == 2 * SHM_PAIR, "layout");
 
 enum shm_msg_type {
   SHM_MSG_HELLO = 1, /* connecting end: ticket, window, ring, bounce, probe; the lane's memory is attached */
-  SHM_MSG_WELCOME,   /* accepting end: window, probe, reads_private */
+  SHM_MSG_WELCOME,   /* accepting end: window, probe */
   SHM_MSG_AGAIN,     /* accepting end: nobody has opened a lane with this ticket for a while; try again */
   SHM_MSG_REGION,    /* seq, key, len, file_off; the memfd is attached */
   SHM_MSG_WITHDRAW,  /* seq, key */
@@ -98,7 +98,7 @@ struct shm_msg {
   uint64_t len;
   uint64_t file_off;
   uint32_t key;
-  uint32_t reads_private;
+  uint32_t reserved;
   unsigned char ticket[TP_TICKET_BYTES];
 };
 _Static_assert(sizeof(struct shm_msg) == 112, "both ends are of one architecture; the size is part of the version");

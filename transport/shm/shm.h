@@ -18,18 +18,18 @@
 #include "transport.h"
 
 #define SHM_DEPTH_MAX 65536u
-#define SHM_REGIONS_MAX 65535u  /* the index is the lower half of a key */
-#define SHM_VIEWS_MAX 4096u     /* regions of one peer seen through one lane */
-#define SHM_KEPT_MAX 256u       /* withdrawn regions that stay mapped for users of map() */
-#define SHM_BLOCK (16u << 10)   /* written between two looks at the gate: about a microsecond */
-#define SHM_SMALL (8u << 10)    /* up to here two copies are cheaper than one by process_vm_readv */
-#define SHM_GUESTS_MAX 1024u    /* sockets without a lane: two descriptors each */
+#define SHM_REGIONS_MAX 65535u /* the index is the lower half of a key */
+#define SHM_VIEWS_MAX 4096u    /* regions of one peer seen through one lane */
+#define SHM_KEPT_MAX 256u      /* withdrawn regions that stay mapped for users of map() */
+#define SHM_BLOCK (16u << 10)  /* written between two looks at the gate: about a microsecond */
+#define SHM_SMALL (8u << 10)   /* up to here two copies are cheaper than one by process_vm_readv */
+#define SHM_GUESTS_MAX 1024u   /* sockets without a lane: two descriptors each */
 #define SHM_GUEST_NS 5000000000ull
 #define SHM_CONNECT_NS 10000000000ull /* the active end's time to be welcomed */
 #define SHM_WAIT_NS 20000000000ull    /* the passive end's: longer, so that the end that knows more reports first */
-#define SHM_LOOK_TURNS 256u     /* polls between two looks at the sockets: microseconds when spinning, less than 1 % of the time */
-#define SHM_LOOK_TURNS_SETUP 16u /* while lanes connect */
-#define SHM_NAME_BYTES 36u      /* "agg-" and 32 hexadecimal digits */
+#define SHM_LOOK_TURNS 256u           /* polls between two looks at the sockets: microseconds when spinning, less than 1 % of the time */
+#define SHM_LOOK_TURNS_SETUP 16u      /* while lanes connect */
+#define SHM_NAME_BYTES 36u            /* "agg-" and 32 hexadecimal digits */
 #define SHM_TEXT_MAX 256
 
 /* What a put does with its bytes. Tests force one with shm_force_path. */
@@ -39,8 +39,8 @@ enum shm_path { SHM_PATH_AUTO, SHM_PATH_INLINE, SHM_PATH_DIRECT, SHM_PATH_REGION
 struct shm_address {
   uint32_t magic;
   uint32_t version;
-  char boot[36]; /* the kernel's boot id */
-  uint32_t pid;  /* for messages only */
+  char boot[36];                 /* the kernel's boot id */
+  uint32_t pid;                  /* for messages only */
   uint64_t netns_dev, netns_ino; /* abstract sockets live in a network namespace */
   char name[SHM_NAME_BYTES];
   uint32_t reserved;
@@ -75,7 +75,7 @@ struct shm_map {
 /* A peer's region as seen through one lane. */
 struct shm_view {
   uint32_t key;
-  int handed; /* map() has given out a pointer into it */
+  int handed;          /* map() has given out a pointer into it */
   struct shm_map *map; /* one reference */
   unsigned char *base;
   uint64_t len;
@@ -92,7 +92,7 @@ struct tp_mr {
   uint64_t domain;
   int fd; /* the caller's; -1: not announced */
   uint64_t fd_off;
-  uint64_t seq; /* number of the message that announces or withdraws it */
+  uint64_t seq;              /* number of the message that announces or withdraws it */
   struct tp_mr *next, *prev; /* in exports (by seq) or in the free list (next) */
 };
 
@@ -141,7 +141,8 @@ struct tp_lane {
   uint8_t wants_out; /* region messages wait for room in the socket */
   uint8_t announced; /* some region was announced: the peer may write without us */
   uint8_t active;
-  uint64_t until_ns; /* while it is not open: then it is given up */
+  uint64_t until_ns;            /* while it is not open: then it is given up */
+  uint32_t dials;               /* connects tried */
   struct tp_lane_config config; /* peer_address is not kept */
   char peer_name[SHM_NAME_BYTES];
   struct tp_raddr peer_window;
@@ -157,11 +158,11 @@ struct tp_lane {
   uint32_t *bounce_end; /* of each entry in flight: bounce_head once it is consumed */
 
   uint32_t in_pos, in_told;
-  uint8_t in_tell;    /* the producer waits for `consumed` */
+  uint8_t in_tell;     /* the producer waits for `consumed` */
   uint64_t in_partial; /* bytes of the put that goes on */
 
-  uint64_t next_seq;     /* first own region message that was not sent */
-  uint64_t changes_seen; /* last region message of the peer that was handled */
+  uint64_t next_seq;       /* first own region message that was not sent */
+  uint64_t changes_seen;   /* last region message of the peer that was handled */
   struct shm_view **views; /* by index of the key */
   uint32_t views_cap, views_n, kept_n;
   struct shm_view *kept;
@@ -194,15 +195,15 @@ struct tp {
 
   struct tp_lane **lanes;
   uint32_t n_lanes, cap_lanes, rotor;
-  uint32_t n_setup; /* lanes that are not open yet */
+  uint32_t n_setup;         /* lanes that are not open yet */
   struct shm_guest *guests; /* oldest first */
   uint32_t n_guests;
   struct log_gate guest_gate;
   struct shm_proc *procs;
   struct shm_map *maps;
 
-  struct tp_mr **mr_pages; /* of SHM_MR_PAGE regions, never moved */
-  uint32_t n_mr;           /* slots made */
+  struct tp_mr **mr_pages;              /* of SHM_MR_PAGE regions, never moved */
+  uint32_t n_mr;                        /* slots made */
   struct tp_mr *mr_free, *mr_free_last; /* oldest first, so that generations last */
   struct tp_mr *exports, *exports_last; /* announced or withdrawn regions, by seq */
   uint64_t last_seq;
@@ -228,7 +229,8 @@ int shm_sock_accept(int listener, int *fd);
 int shm_sock_trusted(int fd, pid_t *pid);
 int shm_sock_send(int fd, struct shm_msg *msg, enum shm_msg_type type, int pass_fd); /* -EAGAIN: no room */
 void shm_sock_bell(int fd);
-/* 1: a well-formed message (*passed: a descriptor that came with it, or -1); 0: none there; -1: the other end is gone; -2: not a message of ours. */
+/* 1: a well-formed message (*passed: a descriptor that came with it, or -1); 0: none there; -1: the other end is gone; -2: not a message of
+ * ours. */
 int shm_sock_recv(int fd, struct shm_msg *msg, int *passed);
 
 /* host.c -------------------------------------------------------------------------------------------------------------------- */
@@ -244,7 +246,7 @@ int shm_read_process(pid_t pid, uint64_t at, void *to, size_t len);
 
 /* mem.c --------------------------------------------------------------------------------------------------------------------- */
 uint32_t shm_mem_ring(uint32_t depth);
-int shm_mem_create(struct shm_mem *m, uint32_t ring, int *fd, agg_error_t *err); /* *fd is to be sent and closed */
+int shm_mem_create(struct shm_mem *m, uint32_t ring, int *fd, agg_error_t *err);              /* *fd is to be sent and closed */
 int shm_mem_accept(struct shm_mem *m, const struct shm_msg *hello, int fd, agg_error_t *err); /* does not take fd */
 void shm_mem_unmap(struct shm_mem *m);
 
@@ -254,7 +256,7 @@ void shm_guest_event(struct tp *tp, struct shm_guest *g);
 /* Finds a parked guest with the lane's ticket and connects them. */
 void shm_guest_match(struct tp *tp, struct tp_lane *lane);
 void shm_guest_resume(struct tp *tp); /* a tick after descriptors ran out */
-void shm_guest_reap(struct tp *tp); /* drops what is gone or too old */
+void shm_guest_reap(struct tp *tp);   /* drops what is gone or too old */
 void shm_guest_close_all(struct tp *tp);
 
 /* lane.c -------------------------------------------------------------------------------------------------------------------- */
@@ -293,7 +295,7 @@ void shm_mem_dereg(struct tp *tp, struct tp_mr *mr);
 struct tp_raddr shm_raddr(const struct tp_mr *mr, const void *ptr);
 /* Own memory that a peer named, or NULL: unknown key, another domain, out of bounds. */
 unsigned char *shm_region_find(struct tp *tp, uint64_t domain, uint32_t key, uint64_t off, uint64_t len);
-void shm_region_welcome(struct tp_lane *lane); /* tells the gate of a new lane what will be announced */
+void shm_region_welcome(struct tp_lane *lane);  /* tells the gate of a new lane what will be announced */
 void shm_region_announce(struct tp_lane *lane); /* sends what the lane was not told, as far as the socket takes it */
 int shm_region_sent(const struct tp_lane *lane, const struct tp_mr *mr); /* the peer was told of it */
 void shm_region_free_all(struct tp *tp);
