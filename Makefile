@@ -118,7 +118,7 @@ $(O)/tests/%: $(O)/obj/tests/%.o $(call obj,$(TEST_LIB_SRC)) $(call obj,$(SIM_SR
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/server_%,$(TEST_BIN)): $(call program_obj,$(SERVER_SRC))
-$(filter $(O)/tests/unit/perf_%,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
+$(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
 $(filter $(O)/tests/unit/run_%,$(TEST_BIN)): $(call program_obj,$(RUN_SRC))
 
 # End-to-end tests start the programs that lie above them in $(O).

@@ -162,6 +162,10 @@ static void server_open(struct node *n, uint32_t edge, uint32_t slot) {
     node_protocol_fault(n, peer, "it named a root that is not a rank");
     return;
   }
+  if (first->desc.kind == OP_BARRIER && first->desc.count != 0) {
+    node_protocol_fault(n, peer, "it named a barrier with elements");
+    return;
+  }
   struct op_layout l;
   if (op_layout_init(&l, &first->desc, f, n->plan->lanes, n->plan->chunk_bytes, NULL) != AGG_OK)
     {

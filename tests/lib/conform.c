@@ -254,6 +254,7 @@ void mem_close(struct mem *m) {
 void mem_forget(struct mem *m) {
   munmap(m->map, m->map_len);
   if (m->fd >= 0) close(m->fd);
+  m->map = NULL;
 }
 
 struct tp_raddr mem_raddr(const struct mem *m, size_t off) {
@@ -297,8 +298,8 @@ void pair_open(struct pair *p, size_t bytes, int backed, const struct lane_optio
 void pair_close(struct pair *p) {
   if (p->la.lane != NULL) lane_close(&p->la);
   if (p->lb.lane != NULL) lane_close(&p->lb);
-  mem_close(&p->ma);
-  mem_close(&p->mb);
+  if (p->ma.map != NULL) mem_close(&p->ma);
+  if (p->mb.map != NULL) mem_close(&p->mb);
   end_close(p->a);
   end_close(p->b);
 }

@@ -76,6 +76,7 @@ START_TEST(lanes_beside_are_open) {
   uint32_t at = lb.notices;
   UNTIL(lb.notices > at);
   pattern_check(p.mb.at, 1 << 16, 4);
+  pair_close(&p);
 }
 END_TEST
 

@@ -171,6 +171,7 @@ START_TEST(bad_put_in_a_stream) {
   for (uint32_t i = 0; i < r.p.lb.notices; i++) ck_assert_uint_eq(r.p.lb.notice[i].notice, i);
   for (size_t i = 4096; i < r.p.mb.len; i++) ck_assert_uint_eq(r.p.mb.at[i], 0x33);
   lanes_alive(&r.other_a, &r.other_b);
+  pair_close(&r.p);
 }
 END_TEST
 
@@ -190,7 +191,8 @@ START_TEST(peer_closes) {
   for (uint32_t i = 0; i < 100; i++) put_one(&p.la, &p.ma, 0, 1 << 20, p.la.window, i, i + 1); /* harmless, and none outstanding */
   settle();
   ck_assert_uint_eq(p.la.sents, 0);
-  lane_close(&p.la);
+  if (p.b->tp == NULL) mem_forget(&p.mb);
+  pair_close(&p);
 }
 END_TEST
 
@@ -217,9 +219,7 @@ START_TEST(closing_gives_memory_back) {
   lane_close(&p.la);
   mem_close(&p.ma); /* unmapped: a read of it would be seen */
   UNTIL(p.lb.lost);
-  lane_close(&p.lb);
-  mem_close(&p.mb);
-  settle();
+  pair_close(&p);
 }
 END_TEST
 
@@ -258,7 +258,9 @@ START_TEST(dereg_under_load) {
   ck_assert(landed || r.p.la.lost || r.p.lb.lost);
   for (size_t i = 0; i < len; i++) ck_assert_uint_eq(m.at[i], 0x44);
   mem_forget(&m);
+  mem_close(&big);
   lanes_alive(&r.other_a, &r.other_b);
+  pair_close(&r.p);
 }
 END_TEST
 

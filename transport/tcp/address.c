@@ -68,7 +68,7 @@ static int is_link_local(const struct net_addr *a) {
 
 /* ---- what to tell ---- */
 
-/* The own address on the route to `peer`: 1, or 0 when there is no route. */
+/* The own address on the route to `peer`, with port 0: 1, or 0 when there is no route. */
 static int route_source(const struct net_addr *peer, struct net_addr *own) {
   struct net_addr to = *peer, got = {.len = sizeof got.ss};
   uint16_t port = htons(9); /* some port: nothing is sent */
@@ -79,6 +79,8 @@ static int route_source(const struct net_addr *peer, struct net_addr *own) {
   if (connect(s, (const struct sockaddr *)&to.ss, to.len) == 0)
     ok = getsockname(s, (struct sockaddr *)&got.ss, &got.len) == 0 && !is_any(&got) && !is_link_local(&got);
   close(s);
+  port = 0; /* the socket's own says nothing: whoever listens here must be given a free one */
+  memcpy((char *)&got.ss + at, &port, sizeof port);
   if (ok) *own = got;
   return ok;
 }

@@ -1,0 +1,135 @@
+/* Worker processes for tests: forked, watched, and never left behind. */
+#include "ranks.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/net.h"
+#include "base/util.h"
+
+struct ranks {
+  unsigned n;
+  pid_t pid[RANKS_MAX];
+  int status[RANKS_MAX]; /* of waitpid; valid when pid is 0 */
+  struct rank_report *reports;
+};
+
+static uint16_t free_port(void) {
+  struct net_addr addr, bound;
+  int fd = -1;
+  if (net_resolve("127.0.0.1", 0, 1, &addr, 1, NULL) < 1 || net_listen(&addr, 1, &fd, &bound, NULL) != AGG_OK) abort();
+  uint16_t port = net_port(&bound);
+  close(fd);
+  return port;
+}
+
+static void configure(agg_config_t *c, const struct ranks_setup *s, unsigned rank, uint16_t port) {
+  agg_config_init(c);
+  c->rank = c->local_rank = rank;
+  c->world = s->n;
+  c->timeout_s = s->timeout_s > 0 ? s->timeout_s : 20;
+  c->join_timeout_s = s->join_timeout_s > 0 ? s->join_timeout_s : 20;
+  c->memory_limit = s->memory_limit;
+  c->lanes = s->lanes;
+  c->reactors = s->reactors;
+  c->log_level = AGG_LOG_OFF;
+  str_copy(c->transport, sizeof c->transport, s->transport != NULL ? s->transport : "auto");
+  str_copy(c->plan, sizeof c->plan, s->plan != NULL ? s->plan : "auto");
+  str_copy(c->token, sizeof c->token, s->token[rank] != NULL ? s->token[rank] : "test token");
+  if (s->servers != NULL)
+    str_copy(c->servers, sizeof c->servers, s->servers);
+  else
+    snprintf(c->coordinator, sizeof c->coordinator, "127.0.0.1:%u", port);
+}
+
+struct ranks *ranks_start(const struct ranks_setup *s, rank_fn fn, void *arg) {
+  struct ranks *r = calloc(1, sizeof *r);
+  uint16_t port = free_port();
+  r->n = s->n;
+  r->reports = mmap(NULL, RANKS_MAX * sizeof *r->reports, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  fflush(NULL);
+  for (unsigned i = 0; i < s->n; i++) {
+    r->pid[i] = fork();
+    if (r->pid[i] < 0) abort();
+    if (r->pid[i] != 0) continue;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    agg_config_t config;
+    configure(&config, s, i, port);
+    int code = fn(&config, r->reports, arg);
+    fflush(NULL);
+    _exit(code);
+  }
+  return r;
+}
+
+struct rank_report *ranks_reports(struct ranks *r) { return r->reports; }
+pid_t ranks_pid(const struct ranks *r, unsigned rank) { return r->pid[rank]; }
+
+static void kill_all(struct ranks *r) {
+  for (unsigned i = 0; i < r->n; i++) {
+    if (r->pid[i] == 0) continue;
+    kill(r->pid[i], SIGKILL);
+    waitpid(r->pid[i], &r->status[i], 0);
+    r->pid[i] = 0;
+  }
+}
+
+int ranks_wait(struct ranks *r, unsigned rank) {
+  uint64_t limit = clock_now_ns() + RANKS_GUARD_S * 1000000000ull;
+  while (r->pid[rank] != 0) {
+    pid_t got = waitpid(r->pid[rank], &r->status[rank], WNOHANG);
+    if (got == r->pid[rank]) {
+      r->pid[rank] = 0;
+    } else if (clock_now_ns() > limit) {
+      fprintf(stderr, "rank %u has not ended within %d s\n", rank, RANKS_GUARD_S);
+      kill_all(r);
+      return -1;
+    } else {
+      sched_yield();
+    }
+  }
+  int status = r->status[rank];
+  return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+void ranks_free(struct ranks *r) {
+  kill_all(r);
+  munmap(r->reports, RANKS_MAX * sizeof *r->reports);
+  free(r);
+}
+
+int stage_wait(const _Atomic uint32_t *word, uint32_t value) {
+  uint64_t limit = clock_now_ns() + RANKS_GUARD_S * 1000000000ull;
+  while (atomic_load(word) < value) {
+    if (clock_now_ns() > limit) return 0;
+    sched_yield();
+  }
+  return 1;
+}
+
+int rank_open(const agg_config_t *config, struct rank_report *own, agg_t **agg, agg_comm_t **comm) {
+  agg_error_t err = {0};
+  int rc = agg_open(config, agg, &err);
+  if (rc == AGG_OK) {
+    rc = agg_comm_create_world(*agg, comm);
+    if (rc != AGG_OK) {
+      str_copy(err.text, sizeof err.text, agg_error_text(*agg));
+      agg_close(*agg);
+    }
+  }
+  own->code = rc;
+  str_copy(own->text, sizeof own->text, err.text);
+  return rc;
+}
+
+void rank_report_comm(struct rank_report *own, int code, const agg_comm_t *comm) {
+  own->code = code;
+  str_copy(own->text, sizeof own->text, agg_comm_error_text(comm));
+}
