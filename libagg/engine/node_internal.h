@@ -63,6 +63,14 @@ struct node_op {
   struct op_layout layout;
 };
 
+/* A tree as this node sees it, worked out once. */
+struct tree_view {
+  uint32_t parent, up_edge; /* NONE at the root */
+  uint32_t n_children, own_at;
+  uint32_t first_edge; /* its children's edges, in fold order: node->tree_edges[first_edge ...] */
+  uint8_t member;
+};
+
 struct queued {
   uint8_t kind, with_payload;
   uint32_t ctx, peer, slot;
@@ -88,6 +96,13 @@ struct node {
   uint32_t open_parents; /* open chunks that have children here: at most 2 windows, which bounds the puts outstanding on a lane */
   uint32_t *server_ctx;    /* servers: slot -> open chunk */
   uint32_t *server_parked; /* servers: slot -> parked contributions */
+
+  struct tree_view *trees; /* of all forests, one after the other */
+  uint32_t first_tree[PLAN_FORESTS_MAX];
+  uint32_t *tree_edges;
+
+  uint8_t next_known, next_scratch; /* next is the chunk that next_chunk of operation open_op says */
+  struct node_chunk next;
 
   uint32_t *free_scratch;
   uint32_t n_free_scratch;
@@ -120,6 +135,10 @@ int node_check_parked(struct node *n, uint32_t edge, uint32_t slot);
 void node_protocol_fault(struct node *n, uint32_t peer, const char *text);
 
 static inline uint32_t child_slot_id(const struct node *n, uint32_t edge, uint32_t slot) { return edge * n->window + slot; }
+
+static inline const struct tree_view *node_tree(const struct node *n, const struct node_chunk *v) {
+  return &n->trees[n->first_tree[v->desc.forest] + v->place.tree];
+}
 
 /* The operation of this number while it is held, or NULL. */
 static inline struct node_op *node_find_op(struct node *n, uint32_t seq) {

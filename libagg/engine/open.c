@@ -20,9 +20,11 @@ static void view_init(const struct node *n, struct node_chunk *v, const struct o
   chunk_place(l, f, chunk, &v->place);
   v->span = chunk_span(l, chunk);
   uint32_t tree = v->place.tree, contributor = v->place.contributor, receiver = v->place.receiver;
-  v->parent = forest_parent(f, tree, n->self);
-  v->n_children = forest_n_children(f, tree, n->self);
-  v->own_at = forest_own_at(f, tree, n->self);
+  const struct tree_view *t = node_tree(n, v);
+  v->scratch = NONE;
+  v->parent = t->parent;
+  v->n_children = t->n_children;
+  v->own_at = t->own_at;
   int bytes = v->place.bytes != 0, worker = !n->is_server;
   v->own_input = bytes && worker && (contributor == NONE || contributor == n->self);
   v->own_output = bytes && worker && (receiver == NONE || receiver == n->self);
@@ -54,10 +56,11 @@ static void child_flags(const struct node *n, const struct node_chunk *v, const 
 /* ---- workers ---------------------------------------------------------------------------------------------------------------- */
 
 /* 1 when all that the chunk needs is there; a dead neighbour fails the node. */
-static int can_open(struct node *n, const struct node_chunk *v, const struct forest *f, int scratch) {
+static int can_open(struct node *n, const struct node_chunk *v, int scratch) {
+  const struct tree_view *t = node_tree(n, v);
   if (n->free_ctx == NONE || (scratch && n->n_free_scratch == 0)) return 0;
   if (v->parent != NONE) {
-    const struct up_edge *e = &n->ups[n->up_of[v->parent]];
+    const struct up_edge *e = &n->ups[t->up_edge];
     if (e->dead) {
       node_fail(n, &(struct node_action){.kind = ACT_LOST, .peer = e->peer, .op = v->op});
       return 0;
@@ -67,7 +70,7 @@ static int can_open(struct node *n, const struct node_chunk *v, const struct for
   }
   if (v->n_children != 0 && n->open_parents == 2 * n->window) return 0;
   for (uint32_t i = 0; i < v->n_children; i++) {
-    const struct child_edge *e = &n->children[n->child_of[forest_child(f, v->place.tree, n->self, i)]];
+    const struct child_edge *e = &n->children[n->tree_edges[t->first_edge + i]];
     if (e->dead) {
       node_fail(n, &(struct node_action){.kind = ACT_LOST, .peer = e->peer, .op = v->op});
       return 0;
@@ -79,7 +82,7 @@ static int can_open(struct node *n, const struct node_chunk *v, const struct for
 
 static void take_up_slot(struct node *n, uint32_t id) {
   struct ctx *c = &n->ctxs[id];
-  c->up_edge = n->up_of[c->view.parent];
+  c->up_edge = node_tree(n, &c->view)->up_edge;
   struct up_edge *e = &n->ups[c->up_edge];
   c->view.up_seq = e->next_seq++;
   c->view.up_slot = c->view.up_seq % n->window;
@@ -93,9 +96,10 @@ static void take_up_slot(struct node *n, uint32_t id) {
 /* Links the children's slots in fold order; returns 0 when a contribution that waits there does not fit. */
 static int take_child_slots(struct node *n, uint32_t id, const struct forest *f) {
   struct ctx *c = &n->ctxs[id];
+  const uint32_t *edges = &n->tree_edges[node_tree(n, &c->view)->first_edge];
   uint32_t *link = &c->first_child;
   for (uint32_t i = 0; i < c->view.n_children; i++) {
-    uint32_t child = forest_child(f, c->view.place.tree, n->self, i), edge = n->child_of[child];
+    uint32_t edge = edges[i];
     struct child_edge *e = &n->children[edge];
     uint32_t slot = e->next_seq++ % n->window;
     struct child_slot *cs = &e->slots[slot];
@@ -103,7 +107,7 @@ static int take_child_slots(struct node *n, uint32_t id, const struct forest *f)
     cs->next = NONE;
     *link = child_slot_id(n, edge, slot);
     link = &cs->next;
-    child_flags(n, &c->view, f, child, cs);
+    child_flags(n, &c->view, f, e->peer, cs);
     if (!cs->landed) {
       c->missing++;
       continue;
@@ -114,35 +118,37 @@ static int take_child_slots(struct node *n, uint32_t id, const struct forest *f)
   return 1;
 }
 
-static int open_chunk(struct node *n, const struct op_layout *l, uint32_t op, uint64_t chunk) {
-  const struct forest *f = &n->plan->forest[l->desc.forest];
-  struct node_chunk v = {.scratch = NONE};
-  view_init(n, &v, l, op, chunk);
-  int scratch = view_scratch(&v);
-  if (!can_open(n, &v, f, scratch)) return 0;
+/* Opens n->next: 0 when something that it needs is not there yet. */
+static int open_next(struct node *n) {
+  if (!can_open(n, &n->next, n->next_scratch)) return 0;
   uint32_t id = node_take_ctx(n);
   struct ctx *c = &n->ctxs[id];
-  c->view = v;
-  n->open_parents += v.n_children != 0;
-  if (scratch) c->view.scratch = n->free_scratch[--n->n_free_scratch];
-  if (v.parent != NONE) take_up_slot(n, id);
-  if (take_child_slots(n, id, f)) node_advance(n, id);
+  c->view = n->next;
+  n->next_known = 0;
+  n->open_parents += c->view.n_children != 0;
+  if (n->next_scratch) c->view.scratch = n->free_scratch[--n->n_free_scratch];
+  if (c->view.parent != NONE) take_up_slot(n, id);
+  if (take_child_slots(n, id, &n->plan->forest[c->view.desc.forest])) node_advance(n, id);
   return 1;
 }
 
 void node_open_more(struct node *n) {
   while (n->open_op != n->next_op && !n->failed) {
     struct node_op *op = &n->ops[n->open_op % NODE_OPS_MAX];
-    if (op->active && op->seq == n->open_op && op->next_chunk < op->layout.chunks) {
-      uint64_t chunk = op->next_chunk;
-      /* Opening may finish the chunk and come back here: the place is taken first, and given back when it cannot be opened. */
-      op->next_chunk += op->layout.lanes;
-      if (!open_chunk(n, &op->layout, op->seq, chunk)) {
-        op->next_chunk = chunk;
-        return;
-      }
-    } else {
+    if (!op->active || op->seq != n->open_op || op->next_chunk >= op->layout.chunks) {
       n->open_op++;
+      continue;
+    }
+    if (!n->next_known) { /* worked out once, however often it is tried */
+      view_init(n, &n->next, &op->layout, op->seq, op->next_chunk);
+      n->next_scratch = (uint8_t)view_scratch(&n->next);
+      n->next_known = 1;
+    }
+    /* Opening may finish the chunk and come back here: the place is taken first, and given back when it cannot be opened. */
+    op->next_chunk += op->layout.lanes;
+    if (!open_next(n)) {
+      op->next_chunk -= op->layout.lanes;
+      return;
     }
   }
 }
@@ -177,9 +183,9 @@ static void server_open(struct node *n, uint32_t edge, uint32_t slot) {
       node_protocol_fault(n, peer, "it sent a chunk that the operation does not have on this lane");
       return;
     }
-  struct node_chunk v = {.scratch = NONE};
+  struct node_chunk v;
   view_init(n, &v, &l, first->op, first->chunk);
-  if (!forest_member(f, v.place.tree, n->self)) {
+  if (!node_tree(n, &v)->member) {
     node_protocol_fault(n, peer, "it sent a chunk whose tree does not reach this server");
     return;
   }
@@ -196,7 +202,8 @@ static void server_open(struct node *n, uint32_t edge, uint32_t slot) {
   c->server_slot = slot;
   n->server_ctx[slot] = id;
   if (scratch) c->view.scratch = n->free_scratch[--n->n_free_scratch];
-  for (uint32_t i = 0; i < v.n_children; i++) n->children[n->child_of[forest_child(f, v.place.tree, n->self, i)]].next_seq = seq;
+  const uint32_t *edges = &n->tree_edges[node_tree(n, &v)->first_edge];
+  for (uint32_t i = 0; i < v.n_children; i++) n->children[edges[i]].next_seq = seq;
   n->parked -= n->server_parked[slot];
   n->server_parked[slot] = 0;
   if (v.parent != NONE) take_up_slot(n, id);
@@ -300,6 +307,34 @@ static int allocate(struct node *n) {
   return n->ups && n->children && n->up_slots && n->child_slots && n->ctxs && n->server_ctx && n->server_parked && n->free_scratch && n->queue;
 }
 
+/* What each tree is to this node, so that opening a chunk asks no forest. */
+static int fill_trees(struct node *n) {
+  uint32_t trees = 0, edges = 0, tree = 0, edge = 0;
+  for (uint32_t i = 0; i < n->plan->n_forests; i++) {
+    const struct forest *f = &n->plan->forest[i];
+    n->first_tree[i] = trees;
+    trees += f->trees;
+    for (uint32_t t = 0; t < f->trees; t++) edges += forest_n_children(f, t, n->self);
+  }
+  n->trees = calloc(trees, sizeof *n->trees);
+  n->tree_edges = calloc(MAX_OF(1u, edges), sizeof *n->tree_edges);
+  if (n->trees == NULL || n->tree_edges == NULL) return 0;
+  for (uint32_t i = 0; i < n->plan->n_forests; i++) {
+    const struct forest *f = &n->plan->forest[i];
+    for (uint32_t t = 0; t < f->trees; t++, tree++) {
+      struct tree_view *v = &n->trees[tree];
+      v->member = (uint8_t)forest_member(f, t, n->self);
+      v->parent = forest_parent(f, t, n->self);
+      v->up_edge = v->parent != NONE ? n->up_of[v->parent] : NONE;
+      v->n_children = forest_n_children(f, t, n->self);
+      v->own_at = forest_own_at(f, t, n->self);
+      v->first_edge = edge;
+      for (uint32_t c = 0; c < v->n_children; c++) n->tree_edges[edge++] = n->child_of[forest_child(f, t, n->self, c)];
+    }
+  }
+  return 1;
+}
+
 static void fill(struct node *n) {
   uint32_t w = n->window;
   for (uint32_t i = 0; i < n->n_ctxs; i++) n->ctxs[i].next_free = i + 1 < n->n_ctxs ? i + 1 : NONE;
@@ -330,7 +365,7 @@ int node_create(const struct node_config *config, struct node **out, agg_error_t
   memset(n->up_of, 0xff, n->nodes * sizeof *n->up_of);
   memset(n->child_of, 0xff, n->nodes * sizeof *n->child_of);
   each_edge(n->plan, n->self, note_count, n);
-  if (!allocate(n)) goto free_node;
+  if (!allocate(n) || !fill_trees(n)) goto free_node;
   fill(n);
   *out = n;
   return AGG_OK;
@@ -343,6 +378,8 @@ no_memory:
 
 void node_destroy(struct node *n) {
   if (n == NULL) return;
+  free(n->trees);
+  free(n->tree_edges);
   free(n->up_of);
   free(n->child_of);
   free(n->ups);
