@@ -43,6 +43,7 @@ SERVER_SRC := $(wildcard agg-server/*.c)
 RUN_SRC := $(wildcard scripts/agg-run/*.c)
 PERF_SRC := $(wildcard perf/*.c)
 LM_SRC := $(wildcard examples/train_lm/*.c)
+HELLO_SRC := $(wildcard examples/hello/*.c)
 TEST_LIB_SRC := $(wildcard tests/lib/*.c)
 TEST_SRC := $(wildcard tests/unit/*.c tests/conform/*.c tests/sim/*.c tests/e2e/*.c)
 
@@ -52,7 +53,7 @@ LIB_OBJ := $(call obj,$(LIB_SRC)) $(O)/obj/gen/control.pb-c.o
 TEST_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(TEST_SRC))
 
 .PHONY: all
-all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/train_lm
+all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/train_lm $(if $(HELLO_SRC),$(O)/hello)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
@@ -66,9 +67,17 @@ $(O)/obj/gen/control.pb-c.o: $(PROTO_C)
 
 $(call obj,$(wildcard libagg/control/*.c agg-server/*.c tests/*/*.c)): | $(PROTO_C)
 
+# Each file of an instruction set gets its flags; elsewhere those files are empty or compile to portable code.
+ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+$(O)/obj/examples/train_lm/gemm_avx2.o: KERNEL_CFLAGS := -O3 -mavx2 -mfma
 $(O)/obj/libagg/reduce/avx2.o: KERNEL_CFLAGS := -O3 -mavx2 -mf16c -mfma -ffp-contract=off
 $(O)/obj/libagg/reduce/avx512.o: KERNEL_CFLAGS := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mf16c -mfma -ffp-contract=off -mprefer-vector-width=512
+endif
+$(O)/obj/examples/train_lm/gemm.o: KERNEL_CFLAGS := -O3
 $(O)/obj/libagg/reduce/reference.o: KERNEL_CFLAGS := -ffp-contract=off
+$(O)/obj/examples/train_lm/model.o: KERNEL_CFLAGS := -O3 -ffast-math
+$(O)/obj/examples/train_lm/gemm.o: KERNEL_CFLAGS := -O3
+$(O)/obj/examples/train_lm/gemm_avx2.o: KERNEL_CFLAGS := -O3 -mavx2 -mfma -ffp-contract=fast
 
 $(O)/obj/tests/%.o: EXTRA_CFLAGS := $(TEST_CFLAGS) -I.
 
@@ -111,13 +120,16 @@ $(O)/sum_bw: $(call obj,perf/micro/sum_bw.c $(wildcard libagg/reduce/*.c) libagg
 # These test parts of the server that do not need all of it.
 $(O)/tests/unit/server_config $(O)/tests/unit/server_parts: $(call obj,$(addprefix agg-server/,admission.c args.c config.c machine.c mailbox.c options.c text.c tokens.c))
 
+$(O)/hello: $(call obj,$(HELLO_SRC)) $(O)/$(SONAME)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(HELLO_SRC)) -L$(O) -lagg
+
 $(O)/tests/%: $(O)/obj/tests/%.o $(call obj,$(TEST_LIB_SRC)) $(call obj,$(SIM_SRC)) $(LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS) $(PKG_LIBS) -lm
 
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))
-$(filter $(O)/tests/unit/server_%,$(TEST_BIN)): $(call program_obj,$(SERVER_SRC))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
 $(filter $(O)/tests/unit/run_%,$(TEST_BIN)): $(call program_obj,$(RUN_SRC))
 
@@ -143,11 +155,11 @@ TSAN_NAMES := $(filter $(TSAN_ONLY),$(TEST_NAMES))
 .PHONY: check check-build tidy
 check: check-build
 	$(Q)scripts/run-tests \
-	  'style: scripts/tidy' \
-	  'library: scripts/tidy-library $(CHECK_DIR)/release' \
-	  $(foreach t,$(TEST_NAMES),'release: $(CHECK_DIR)/release/$(t)') \
-	  $(foreach t,$(ASAN_NAMES),'asan: $(CHECK_DIR)/asan/$(t)') \
-	  $(foreach t,$(TSAN_NAMES),'tsan: $(CHECK_DIR)/tsan/$(t)')
+	  'style=scripts/tidy' \
+	  'library=scripts/tidy-library $(CHECK_DIR)/release' \
+	  $(foreach t,$(TEST_NAMES),'release=$(CHECK_DIR)/release/$(t)') \
+	  $(foreach t,$(ASAN_NAMES),'asan=$(CHECK_DIR)/asan/$(t)') \
+	  $(foreach t,$(TSAN_NAMES),'tsan=$(CHECK_DIR)/tsan/$(t)')
 
 check-build:
 	$(Q)$(MAKE) --no-print-directory BUILD=release O=$(CHECK_DIR)/release all tests

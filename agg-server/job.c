@@ -188,15 +188,16 @@ static void fence_tick(evutil_socket_t fd, short what, void *arg) {
   job_sweep(env);
 }
 
+/* The rate is of what was summed: results that the fold writes into mapped memory are never put. */
 static void log_end(const struct job *job, int code, const char *text) {
-  char sent[32], summed[32], rate[32];
+  char summed[32], put[32], rate[32];
   double seconds = job->go_ns != 0 ? (double)(clock_now_ns() - job->go_ns) / 1e9 : 0;
-  double per_s = seconds > 0 ? (double)job->stats.put_bytes / seconds : 0;
+  double per_s = seconds > 0 ? (double)job->stats.fold_bytes / seconds : 0;
   agg_log_level_t level = code == AGG_OK ? AGG_LOG_INFO : AGG_LOG_WARN;
-  LOG_AT(job->env->log, level, "job %s (comm %u): %s%s; %u workers, %.1f s, %llu chunks, %s summed, %s of results sent, %s/s", job->name,
-         job->comm, code == AGG_OK ? "ended" : "aborted: ", code == AGG_OK ? "" : text, job->workers, seconds,
-         (unsigned long long)job->stats.chunks, text_size(job->stats.fold_bytes, summed, sizeof summed),
-         text_size(job->stats.put_bytes, sent, sizeof sent), text_size((uint64_t)per_s, rate, sizeof rate));
+  LOG_AT(job->env->log, level, "job %s (comm %u): %s%s; %u workers, %.1f s, %llu chunks, %s summed (%s/s), %s put", job->name, job->comm,
+         code == AGG_OK ? "ended" : "aborted: ", code == AGG_OK ? "" : text, job->workers, seconds, (unsigned long long)job->stats.chunks,
+         text_size(job->stats.fold_bytes, summed, sizeof summed), text_size((uint64_t)per_s, rate, sizeof rate),
+         text_size(job->stats.put_bytes, put, sizeof put));
 }
 
 void job_end(struct job *job, int code, const char *text) {

@@ -50,9 +50,14 @@ void agg_comm_destroy(agg_comm_t *c) {
   if (c != NULL && agg_usable(c->agg) == AGG_OK) comm_destroy(c);
 }
 
-uint32_t agg_comm_rank(const agg_comm_t *c) { return c->rank; }
-uint32_t agg_comm_size(const agg_comm_t *c) { return c->size; }
-int agg_comm_status(const agg_comm_t *c) { return c != NULL ? atomic_load(&c->status) : AGG_EINVAL; }
+uint32_t agg_comm_rank(const agg_comm_t *c) { return c != NULL ? c->rank : 0; }
+uint32_t agg_comm_size(const agg_comm_t *c) { return c != NULL ? c->size : 0; }
+
+int agg_comm_status(const agg_comm_t *c) {
+  if (c == NULL) return AGG_EINVAL;
+  return agg_usable(c->agg) == AGG_OK ? atomic_load(&c->status) : AGG_EFORKED;
+}
+
 const char *agg_comm_error_text(const agg_comm_t *c) { return c != NULL ? c->error.text : "no communicator"; }
 
 static void plan_name(const struct plan *plan, char *out, size_t cap) {
@@ -98,40 +103,46 @@ int agg_comm_get_info(const agg_comm_t *c, agg_comm_info_t *info) {
 
 /* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
 
-int agg_allreduce(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op, const agg_op_options_t *options,
-                  agg_request_t **request) {
-  return op_post(c, &(struct op_args){.kind = OP_ALLREDUCE, .send = send, .recv = recv, .count = count, .dtype = dtype, .redop = op}, options, request);
+int agg_allreduce(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op,
+                  const agg_op_options_t *options, agg_request_t **request) {
+  return op_post(c, &(struct op_args){.kind = OP_ALLREDUCE, .send = send, .recv = recv, .count = count, .dtype = dtype, .redop = op},
+                 options, request);
 }
 
 int agg_reduce(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op, uint32_t root,
                const agg_op_options_t *options, agg_request_t **request) {
-  return op_post(c, &(struct op_args){.kind = OP_REDUCE, .send = send, .recv = recv, .count = count, .dtype = dtype, .redop = op, .root = root}, options,
-                 request);
+  return op_post(
+      c, &(struct op_args){.kind = OP_REDUCE, .send = send, .recv = recv, .count = count, .dtype = dtype, .redop = op, .root = root},
+      options, request);
 }
 
-int agg_broadcast(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root, const agg_op_options_t *options,
+int agg_broadcast(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root,
+                  const agg_op_options_t *options, agg_request_t **request) {
+  return op_post(c, &(struct op_args){.kind = OP_BROADCAST, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root},
+                 options, request);
+}
+
+int agg_reduce_scatter(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op,
+                       const agg_op_options_t *options, agg_request_t **request) {
+  return op_post(c, &(struct op_args){.kind = OP_REDUCE_SCATTER, .send = send, .recv = recv, .count = count, .dtype = dtype, .redop = op},
+                 options, request);
+}
+
+int agg_allgather(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, const agg_op_options_t *options,
                   agg_request_t **request) {
-  return op_post(c, &(struct op_args){.kind = OP_BROADCAST, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root}, options, request);
-}
-
-int agg_reduce_scatter(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op, const agg_op_options_t *options,
-                       agg_request_t **request) {
-  return op_post(c, &(struct op_args){.kind = OP_REDUCE_SCATTER, .send = send, .recv = recv, .count = count, .dtype = dtype, .redop = op}, options,
-                 request);
-}
-
-int agg_allgather(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, const agg_op_options_t *options, agg_request_t **request) {
   return op_post(c, &(struct op_args){.kind = OP_ALLGATHER, .send = send, .recv = recv, .count = count, .dtype = dtype}, options, request);
 }
 
 int agg_gather(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root, const agg_op_options_t *options,
                agg_request_t **request) {
-  return op_post(c, &(struct op_args){.kind = OP_GATHER, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root}, options, request);
+  return op_post(c, &(struct op_args){.kind = OP_GATHER, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root}, options,
+                 request);
 }
 
-int agg_scatter(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root, const agg_op_options_t *options,
-                agg_request_t **request) {
-  return op_post(c, &(struct op_args){.kind = OP_SCATTER, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root}, options, request);
+int agg_scatter(agg_comm_t *c, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root,
+                const agg_op_options_t *options, agg_request_t **request) {
+  return op_post(c, &(struct op_args){.kind = OP_SCATTER, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root},
+                 options, request);
 }
 
 int agg_barrier(agg_comm_t *c, const agg_op_options_t *options, agg_request_t **request) {

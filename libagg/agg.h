@@ -37,21 +37,21 @@ extern "C" {
 
 /* ---- status codes ------------------------------------------------------------------------------------------ */
 
-#define AGG_STATUS_MAP(X)                                                                       \
-  X(AGG_OK, 0, "success")                                                                       \
-  X(AGG_EINVAL, -1, "invalid argument")                                                         \
-  X(AGG_ENOMEM, -2, "out of memory")                                                            \
-  X(AGG_ESYS, -3, "a system call failed")                                                       \
-  X(AGG_EPROTO, -4, "a peer sent something that the protocol does not allow")                   \
-  X(AGG_EMISMATCH, -5, "the ranks disagree about an operation")                                 \
-  X(AGG_ETIMEDOUT, -6, "the deadline passed")                                                   \
-  X(AGG_EPEER, -7, "a peer was lost")                                                           \
-  X(AGG_EAUTH, -8, "not authorised: the tokens differ")                                         \
-  X(AGG_EVERSION, -9, "the peers speak different protocol versions")                            \
-  X(AGG_ELIMIT, -10, "a limit was reached")                                                     \
-  X(AGG_ENOTSUP, -11, "not supported here")                                                     \
-  X(AGG_EINPROGRESS, -12, "not finished yet")                                                   \
-  X(AGG_EFORKED, -13, "the handle was made before fork() and belongs to the parent")            \
+#define AGG_STATUS_MAP(X)                                                            \
+  X(AGG_OK, 0, "success")                                                            \
+  X(AGG_EINVAL, -1, "invalid argument")                                              \
+  X(AGG_ENOMEM, -2, "out of memory")                                                 \
+  X(AGG_ESYS, -3, "a system call failed")                                            \
+  X(AGG_EPROTO, -4, "a peer sent something that the protocol does not allow")        \
+  X(AGG_EMISMATCH, -5, "the ranks disagree about an operation")                      \
+  X(AGG_ETIMEDOUT, -6, "the deadline passed")                                        \
+  X(AGG_EPEER, -7, "a peer was lost")                                                \
+  X(AGG_EAUTH, -8, "not authorised: the tokens differ")                              \
+  X(AGG_EVERSION, -9, "the peers speak different protocol versions")                 \
+  X(AGG_ELIMIT, -10, "a limit was reached")                                          \
+  X(AGG_ENOTSUP, -11, "not supported here")                                          \
+  X(AGG_EINPROGRESS, -12, "not finished yet")                                        \
+  X(AGG_EFORKED, -13, "the handle was made before fork() and belongs to the parent") \
   X(AGG_ECLOSED, -14, "the handle is closed or closing")
 
 typedef enum agg_status {
@@ -119,31 +119,31 @@ typedef struct agg_config {
   uint32_t version; /* AGG_VERSION, set by agg_config_init */
 
   /* who takes part */
-  uint32_t rank;         /* [AGG_RANK] 0 <= rank < world */
-  uint32_t world;        /* [AGG_SIZE] number of workers */
-  uint32_t local_rank;   /* [AGG_LOCAL_RANK] rank within this host */
+  uint32_t rank;          /* [AGG_RANK] 0 <= rank < world */
+  uint32_t world;         /* [AGG_SIZE] number of workers */
+  uint32_t local_rank;    /* [AGG_LOCAL_RANK] rank within this host */
   char job[AGG_NAME_MAX]; /* [AGG_JOB] name shared by all ranks of one run; default "default" */
 
   /* where they meet */
-  char servers[1024];     /* [AGG_SERVERS] "host:port,..." of agg-servers; empty: workers aggregate among themselves */
-  char coordinator[256];  /* [AGG_COORDINATOR] "host:port" where rank 0 listens when there are no servers */
-  char token[256];        /* [AGG_TOKEN] the job's secret */
-  char token_file[1024];  /* [AGG_TOKEN_FILE] file that holds it; refused when others can read it */
-  char bind_host[256];    /* [AGG_BIND] address or name that this process's data sockets listen on; default: chosen by route */
+  char servers[1024];    /* [AGG_SERVERS] "host:port,..." of agg-servers; empty: workers aggregate among themselves */
+  char coordinator[256]; /* [AGG_COORDINATOR] "host:port" where rank 0 listens when there are no servers */
+  char token[256];       /* [AGG_TOKEN] the job's secret */
+  char token_file[1024]; /* [AGG_TOKEN_FILE] file that holds it; refused when others can read it */
+  char bind_host[256];   /* [AGG_BIND] address or name that this process's data sockets listen on; default: chosen by route */
 
   /* how they exchange data */
-  char transport[64];     /* [AGG_TRANSPORT] auto | shm | tcp */
-  char plan[256];         /* [AGG_PLAN] auto | star | direct | ring */
-  uint32_t chunk_bytes;   /* [AGG_CHUNK] largest payload of one message; 0: chosen */
-  uint32_t window;        /* [AGG_WINDOW] chunks in flight on an edge, lane and priority; 0: chosen */
-  uint32_t lanes;         /* [AGG_LANES] connections per edge and priority; 0: chosen */
-  uint32_t reactors;      /* [AGG_REACTORS] threads that move data; 0: 1 */
-  uint32_t spin_us;       /* [AGG_SPIN_US] how long an idle wait polls before it sleeps */
-  uint64_t memory_limit;  /* [AGG_MEMORY_LIMIT] bytes of communication buffers this process may hold; 0: 4 GiB */
+  char transport[64];    /* [AGG_TRANSPORT] auto | shm | tcp */
+  char plan[256];        /* [AGG_PLAN] auto | star | direct | ring */
+  uint32_t chunk_bytes;  /* [AGG_CHUNK] largest payload of one message; 0: chosen */
+  uint32_t window;       /* [AGG_WINDOW] chunks in flight on an edge, lane and priority; 0: chosen */
+  uint32_t lanes;        /* [AGG_LANES] connections per edge and priority; 0: chosen */
+  uint32_t reactors;     /* [AGG_REACTORS] threads that move data; 0: 1 */
+  uint32_t spin_us;      /* [AGG_SPIN_US] how long an idle wait polls before it sleeps */
+  uint64_t memory_limit; /* [AGG_MEMORY_LIMIT] bytes of communication buffers this process may hold; 0: 4 GiB */
 
   /* when they give up */
-  double timeout_s;       /* [AGG_TIMEOUT] deadline of an operation in seconds from its posting; 60 */
-  double join_timeout_s;  /* [AGG_JOIN_TIMEOUT] for all ranks to have joined a communicator; 60 */
+  double timeout_s;      /* [AGG_TIMEOUT] deadline of an operation in seconds from its posting; 60 */
+  double join_timeout_s; /* [AGG_JOIN_TIMEOUT] for all ranks to have joined a communicator; 60 */
 
   /* what they say */
   agg_log_level_t log_level; /* [AGG_LOG] off | error | warn | info | debug; warn */
@@ -214,12 +214,12 @@ typedef struct agg_comm_info {
   size_t size; /* sizeof(agg_comm_info_t), set by the caller */
   uint32_t rank, ranks, servers;
   uint32_t lanes, window, chunk_bytes;
-  char plan[32];          /* "star", "direct", "ring" */
-  char transport[32];     /* "shm", "tcp", or "shm+tcp" where peers differ */
-  uint64_t buffer_bytes;  /* memory that this communicator holds for windows */
-  uint64_t operations;    /* completed */
-  uint64_t chunks;        /* chunks that this process has finished */
-  uint64_t late_allocs;   /* allocations on the data path after the first operation; 0 unless something is wrong */
+  char plan[32];         /* "star", "direct", "ring" */
+  char transport[32];    /* "shm", "tcp", or "shm+tcp" where peers differ */
+  uint64_t buffer_bytes; /* memory that this communicator holds for windows */
+  uint64_t operations;   /* completed */
+  uint64_t chunks;       /* chunks that this process has finished */
+  uint64_t late_allocs;  /* allocations on the data path after the first operation; 0 unless something is wrong */
 } agg_comm_info_t;
 
 AGG_API int agg_comm_get_info(const agg_comm_t *comm, agg_comm_info_t *info);
@@ -265,20 +265,20 @@ AGG_API int agg_allreduce(agg_comm_t *comm, const void *send, void *recv, size_t
                           const agg_op_options_t *options, agg_request_t **request);
 
 /* The same, with the result at root only; recv is ignored (may be NULL) elsewhere. */
-AGG_API int agg_reduce(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op,
-                       uint32_t root, const agg_op_options_t *options, agg_request_t **request);
+AGG_API int agg_reduce(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op, uint32_t root,
+                       const agg_op_options_t *options, agg_request_t **request);
 
 /* recv = root's send on all ranks; send is ignored (may be NULL) elsewhere. */
 AGG_API int agg_broadcast(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root,
                           const agg_op_options_t *options, agg_request_t **request);
 
 /* send holds n blocks of count; recv = op over ranks of block `rank`. In place: recv == send + rank * count. */
-AGG_API int agg_reduce_scatter(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype,
-                               agg_redop_t op, const agg_op_options_t *options, agg_request_t **request);
+AGG_API int agg_reduce_scatter(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype, agg_redop_t op,
+                               const agg_op_options_t *options, agg_request_t **request);
 
 /* send holds count; recv holds n blocks of count in rank order. In place: send == recv + rank * count. */
-AGG_API int agg_allgather(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype,
-                          const agg_op_options_t *options, agg_request_t **request);
+AGG_API int agg_allgather(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype, const agg_op_options_t *options,
+                          agg_request_t **request);
 
 /* As allgather, with the result at root only; recv is ignored (may be NULL) elsewhere. */
 AGG_API int agg_gather(agg_comm_t *comm, const void *send, void *recv, size_t count, agg_dtype_t dtype, uint32_t root,

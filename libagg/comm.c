@@ -1,6 +1,6 @@
 /*
- * Making and unmaking communicators: join the group, make the planes, connect their lanes, say ready. What happens in between is in comm_run.c,
- * operations are in op.c.
+ * Making and unmaking communicators: join the group, make the planes, connect their lanes, say ready. What happens in between is in
+ * comm_run.c, operations are in op.c.
  */
 #include "comm.h"
 
@@ -99,14 +99,15 @@ static int take_memory(struct agg_comm *c, agg_error_t *err) {
   c->buffer_bytes = want;
   if (held + want <= limit) return AGG_OK;
   return err_set(err, AGG_ELIMIT,
-                 "a communicator of %u ranks needs %llu bytes of buffers here, %llu are in use and the limit is %llu: raise AGG_MEMORY_LIMIT, or lower "
+                 "a communicator of %u ranks needs %llu bytes of buffers here, %llu are in use and the limit is %llu: raise "
+                 "AGG_MEMORY_LIMIT, or lower "
                  "AGG_CHUNK, AGG_WINDOW or AGG_LANES",
                  c->size, (unsigned long long)want, (unsigned long long)held, (unsigned long long)limit);
 }
 
 /* The best transport that both ends have on the reactors that this plane lives on. Both ends come to the same answer. */
-static int pick_transport(const struct agg_comm *c, const struct comm_plane *cp, uint32_t peer, unsigned *tp, const struct control_address **address,
-                          agg_error_t *err) {
+static int pick_transport(const struct agg_comm *c, const struct comm_plane *cp, uint32_t peer, unsigned *tp,
+                          const struct control_address **address, agg_error_t *err) {
   struct plane_tp tps[PLANE_TPS_MAX];
   unsigned n = reactor_tps(c->agg->reactors[cp->reactor], tps);
   const struct control_node *node = &c->setup.nodes[peer];
@@ -114,7 +115,8 @@ static int pick_transport(const struct agg_comm *c, const struct comm_plane *cp,
   for (unsigned i = 0; i < n; i++) {
     for (uint32_t k = 0; k < node->n_addresses; k++) {
       const struct control_address *at = &node->addresses[k];
-      if (at->reactor != reactor || strcmp(at->transport, tps[i].ops->name) != 0 || !tps[i].ops->reach(tps[i].tp, at->bytes, at->len)) continue;
+      if (at->reactor != reactor || strcmp(at->transport, tps[i].ops->name) != 0 || !tps[i].ops->reach(tps[i].tp, at->bytes, at->len))
+        continue;
       *tp = i;
       *address = at;
       return AGG_OK;
@@ -304,8 +306,8 @@ static int bring_up(struct agg_comm *c, agg_error_t *err) {
   return rc;
 }
 
-int comm_create(struct agg *a, const char *host, uint16_t port, const unsigned char *group, uint32_t rank, uint32_t size, struct agg_comm **out,
-                agg_error_t *err) {
+int comm_create(struct agg *a, const char *host, uint16_t port, const unsigned char *group, uint32_t rank, uint32_t size,
+                struct agg_comm **out, agg_error_t *err) {
   struct agg_comm *c = comm_new(a, rank, size);
   if (c == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   agg_error_t why = {0};

@@ -1,5 +1,5 @@
-/* A communicator: its planes, its queue of operations, its part in the group. Insides shared by comm.c (life), comm_run.c (running and ending)
- * and op.c (operations). */
+/* A communicator: its planes, its queue of operations, its part in the group. Insides shared by comm.c (life), comm_run.c (running and
+ * ending) and op.c (operations). */
 #ifndef LIBAGG_COMM_H
 #define LIBAGG_COMM_H
 
@@ -12,9 +12,10 @@ struct agg_comm;
 /* One operation; the public request. */
 struct agg_request {
   struct agg_comm *comm;
+  struct reactor *reactor; /* where to wait for it: outlives the communicator's planes */
   uint32_t priority, seq;
-  _Atomic uint32_t done;  /* 1: status is final. The word that waiters sleep on */
-  _Atomic uint32_t refs;  /* the caller's request, the callback */
+  _Atomic uint32_t done; /* 1: status is final. The word that waiters sleep on */
+  _Atomic uint32_t refs; /* the caller's request, the callback */
   _Atomic uint32_t planes_left;
   int status;
   uint64_t posted_ns;
@@ -24,7 +25,7 @@ struct agg_request {
 };
 
 struct comm_queue {
-  _Atomic uint32_t posted; /* operations called so far; the next sequence number */
+  _Atomic uint32_t posted;             /* operations called so far; the next sequence number */
   _Atomic(struct agg_request *) *ring; /* by sequence number mod COMM_OPS_MAX; NULL: completed */
 };
 
@@ -78,8 +79,8 @@ struct agg_comm {
 };
 
 /* comm.c */
-int comm_create(struct agg *a, const char *host, uint16_t port, const unsigned char *group, uint32_t rank, uint32_t size, struct agg_comm **comm,
-                agg_error_t *err);
+int comm_create(struct agg *a, const char *host, uint16_t port, const unsigned char *group, uint32_t rank, uint32_t size,
+                struct agg_comm **comm, agg_error_t *err);
 void comm_destroy(struct agg_comm *c);
 void comm_unref(struct agg_comm *c);
 int comm_keep_error(struct agg_comm *c, const agg_error_t *err);

@@ -1,6 +1,6 @@
 /*
- * A communicator at work and at its end: taking posted operations into the planes, completing them, and, when something ends the group, stopping the
- * planes, fencing their lanes and failing what is unfinished. Runs on the reactors' drivers and on the control thread.
+ * A communicator at work and at its end: taking posted operations into the planes, completing them, and, when something ends the group,
+ * stopping the planes, fencing their lanes and failing what is unfinished. Runs on the reactors' drivers and on the control thread.
  *
  * The end:  status is set once (comm_abort) -> every plane stops and fences (work) -> the last one fails all operations -> over
  */
@@ -11,9 +11,9 @@
 #include "base/util.h"
 #include "comm.h"
 
-#define FENCE_LIMIT_NS 1000000000ull   /* a peer that holds shared memory gets this long to let go */
-#define FAULT_LIMIT_NS 1500000000ull   /* for the coordinator to end the group after a fault was reported */
-#define LATE_LIMIT_NS 3000000000ull    /* for the coordinator to find out who is late */
+#define FENCE_LIMIT_NS 1000000000ull /* a peer that holds shared memory gets this long to let go */
+#define FAULT_LIMIT_NS 1500000000ull /* for the coordinator to end the group after a fault was reported */
+#define LATE_LIMIT_NS 3000000000ull  /* for the coordinator to find out who is late */
 
 /* ---- completing --------------------------------------------------------------------------------------------------------------- */
 
@@ -21,7 +21,7 @@ static void callback_after(struct callback *cb) { request_unref(CONTAINER_OF(cb,
 
 static void complete(struct agg_request *r, int status) {
   struct agg_comm *c = r->comm;
-  struct reactor *reactor = comm_reactor(c, r->priority);
+  struct reactor *reactor = r->reactor;
   _Atomic uint32_t *word = &r->done;
   r->status = status;
   atomic_store(&c->queues[r->priority].ring[r->seq % COMM_OPS_MAX], NULL);
@@ -78,8 +78,8 @@ static void say_unfenced(struct agg_comm *c, const struct plane *plane) {
   char name[CONTROL_NODE_NAME_MAX];
   if (peer == FOREST_NONE) return;
   control_node_name(&c->setup, peer, name, sizeof name);
-  LOG_WARN(&c->agg->log, "communicator %u: %s has not let go of shared memory: it may still write into buffers of unfinished operations", c->setup.comm,
-           name);
+  LOG_WARN(&c->agg->log, "communicator %u: %s has not let go of shared memory: it may still write into buffers of unfinished operations",
+           c->setup.comm, name);
 }
 
 /* With the baton, on every turn after the status was set. */
@@ -142,7 +142,8 @@ void comm_client_init(struct comm_plane *cp) {
   cp->client = (struct reactor_client){.work = client_work, .time = client_time, .user = cp, .urgent = cp->priority == AGG_PRIORITY_HIGH};
 }
 
-/* ---- the planes' hooks ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the planes' hooks ----------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_connected(void *user) {
   struct comm_plane *cp = user;

@@ -16,6 +16,7 @@
 #include "base/net.h"
 #include "base/util.h"
 #include "comm.h"
+#include "topology/choose.h"
 
 int agg_keep_error(struct agg *a, const agg_error_t *err) {
   pthread_mutex_lock(&a->lock);
@@ -26,6 +27,26 @@ int agg_keep_error(struct agg *a, const agg_error_t *err) {
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------------ */
 
+#define SECONDS_MAX 1e9
+
+/* Texts set by hand need not end. */
+static int check_texts(const agg_config_t *c, agg_error_t *err) {
+#define FIELD(name) \
+  { #name, c->name, sizeof c->name }
+  const struct {
+    const char *name, *text;
+    size_t cap;
+  } fields[] = {FIELD(job),        FIELD(servers),   FIELD(coordinator), FIELD(token),
+                FIELD(token_file), FIELD(bind_host), FIELD(transport),   FIELD(plan)};
+#undef FIELD
+  for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+    if (strnlen(fields[i].text, fields[i].cap) == fields[i].cap)
+      return err_set(err, AGG_EINVAL, "%s: its %zu bytes have no terminating zero", fields[i].name, fields[i].cap);
+  if (c->plan[0] != '\0' && strcmp(c->plan, "auto") != 0 && forest_kind_parse(c->plan) < 0)
+    return err_set(err, AGG_EINVAL, "plan: '%s' is unknown: auto, star, direct or ring", c->plan);
+  return AGG_OK;
+}
+
 static int check_config(const agg_config_t *c, agg_error_t *err) {
   if (c->size != sizeof *c)
     return err_set(err, AGG_EINVAL, "config: its size is %zu, this library expects %zu: fill it with agg_config_init", c->size, sizeof *c);
@@ -33,9 +54,11 @@ static int check_config(const agg_config_t *c, agg_error_t *err) {
     return err_set(err, AGG_EINVAL, "config: compiled for version %u, this library is %u", c->version, (unsigned)AGG_VERSION);
   if (c->world == 0 || c->rank >= c->world) return err_set(err, AGG_EINVAL, "rank: %u of %u ranks", c->rank, c->world);
   if (c->reactors > REACTORS_MAX) return err_set(err, AGG_EINVAL, "reactors: %u, at most %u", c->reactors, REACTORS_MAX);
-  if (!(c->timeout_s > 0)) return err_set(err, AGG_EINVAL, "timeout_s: must be more than 0 seconds");
-  if (!(c->join_timeout_s > 0)) return err_set(err, AGG_EINVAL, "join_timeout_s: must be more than 0 seconds");
-  return AGG_OK;
+  if (!(c->timeout_s > 0 && c->timeout_s <= SECONDS_MAX))
+    return err_set(err, AGG_EINVAL, "timeout_s: must be more than 0 seconds, at most %g", SECONDS_MAX);
+  if (!(c->join_timeout_s > 0 && c->join_timeout_s <= SECONDS_MAX))
+    return err_set(err, AGG_EINVAL, "join_timeout_s: must be more than 0 seconds, at most %g", SECONDS_MAX);
+  return check_texts(c, err);
 }
 
 static int map_alive_page(struct agg *a, agg_error_t *err) {
@@ -45,7 +68,8 @@ static int map_alive_page(struct agg *a, agg_error_t *err) {
     a->alive = NULL;
     return err_set(err, AGG_ENOMEM, "no memory for an instance");
   }
-  if (madvise(a->alive, page, MADV_WIPEONFORK) != 0) LOG_DEBUG(&a->log, "this kernel cannot wipe memory at fork: forked children are not recognised");
+  if (madvise(a->alive, page, MADV_WIPEONFORK) != 0)
+    LOG_DEBUG(&a->log, "this kernel cannot wipe memory at fork: forked children are not recognised");
   *a->alive = 1;
   return AGG_OK;
 }
@@ -95,9 +119,11 @@ static void say_config(const struct agg *a) {
   const agg_config_t *c = &a->config;
   LOG_INFO(&a->log, "libagg %d.%d.%d: rank %u of %u, job '%s', servers '%s', coordinator '%s', transport %s, plan %s", AGG_VERSION_MAJOR,
            AGG_VERSION_MINOR, AGG_VERSION_PATCH, c->rank, c->world, c->job, c->servers, c->coordinator, c->transport, c->plan);
-  LOG_INFO(&a->log, "chunk %u, window %u, lanes %u, reactors %u (0: chosen), spin %u us, memory limit %llu, timeout %.1f s, join timeout %.1f s, sums: %s",
-           c->chunk_bytes, c->window, c->lanes, c->reactors, c->spin_us, (unsigned long long)c->memory_limit, c->timeout_s, c->join_timeout_s,
-           reduce_best()->name);
+  LOG_INFO(&a->log,
+           "chunk %u, window %u, lanes %u, reactors %u (0: chosen), spin %u us, memory limit %llu, timeout %.1f s, join timeout %.1f s, "
+           "sums: %s",
+           c->chunk_bytes, c->window, c->lanes, c->reactors, c->spin_us, (unsigned long long)c->memory_limit, c->timeout_s,
+           c->join_timeout_s, reduce_best()->name);
 }
 
 int agg_open(const agg_config_t *config, agg_t **out, agg_error_t *err) {
@@ -144,7 +170,7 @@ void agg_close(agg_t *a) {
   free(a);
 }
 
-/* ---- finding the coordinator -------------------------------------------------------------------------------------------------------------- */
+/* ---- finding the coordinator ------------------------------------------------------------ */
 
 static int first_server(const struct agg *a, char *host, size_t cap, uint16_t *port, agg_error_t *err) {
   char first[256];
@@ -163,7 +189,9 @@ int instance_world(struct agg *a, char *host, size_t cap, uint16_t *port, unsign
   if (c->servers[0] != '\0') return first_server(a, host, cap, port, err);
   if (c->coordinator[0] == '\0') {
     if (c->world != 1)
-      return err_set(err, AGG_EINVAL, "coordinator: not set; with %u ranks and no servers set AGG_COORDINATOR=host:port, where rank 0 is to listen", c->world);
+      return err_set(err, AGG_EINVAL,
+                     "coordinator: not set; with %u ranks and no servers set AGG_COORDINATOR=host:port, where rank 0 is to listen",
+                     c->world);
     str_copy(host, cap, "127.0.0.1");
     return control_serve(a->control, host, 0, port, err);
   }
@@ -177,7 +205,7 @@ int instance_world(struct agg *a, char *host, size_t cap, uint16_t *port, unsign
   return rc;
 }
 
-/* ---- tickets: magic, port (little-endian), group, host with a terminating zero; the rest is zero ------------------------------------------- */
+/* ---- tickets: magic, port (little-endian), group, host with a terminating zero; the rest is zero ------------------------------------------------------------ */
 
 #define TICKET_MAGIC "AGT1"
 #define TICKET_PORT 4
@@ -190,6 +218,9 @@ int instance_ticket_make(struct agg *a, agg_ticket_t *ticket, agg_error_t *err) 
   int rc;
   if (a->config.servers[0] != '\0') {
     rc = first_server(a, host, sizeof host, &port, err);
+  } else if (a->config.rank == 0 && a->config.coordinator[0] != '\0') { /* one process coordinates in one place */
+    rc = net_split(a->config.coordinator, -1, host, sizeof host, &port, err);
+    if (rc == AGG_OK) rc = control_serve(a->control, host, port, &port, err);
   } else {
     int has_token = a->config.token[0] != '\0' || a->config.token_file[0] != '\0';
     str_copy(host, sizeof host, !has_token ? "127.0.0.1" : a->config.bind_host[0] != '\0' ? a->config.bind_host : a->host);

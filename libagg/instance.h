@@ -25,7 +25,7 @@ struct agg {
   struct callbacks *callbacks;
   _Atomic uint64_t buffer_bytes; /* held by communicators, against config.memory_limit */
 
-  pthread_mutex_t lock;    /* comms, error */
+  pthread_mutex_t lock; /* comms, error */
   struct agg_comm *comms;
   agg_error_t error;
 };

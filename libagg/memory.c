@@ -19,7 +19,8 @@ static void register_on_reactor(void *arg) {
   struct plane_tp tps[PLANE_TPS_MAX];
   unsigned n = reactor_tps(call->agg->reactors[call->reactor], tps);
   struct tp_mem mem = {.addr = g->addr, .len = g->len, .fd = g->block.addr != NULL ? g->block.fd : -1};
-  for (unsigned i = 0; i < n && call->rc == AGG_OK; i++) call->rc = tps[i].ops->mem_reg(tps[i].tp, &mem, &g->mr[call->reactor][i], &call->err);
+  for (unsigned i = 0; i < n && call->rc == AGG_OK; i++)
+    call->rc = tps[i].ops->mem_reg(tps[i].tp, &mem, &g->mr[call->reactor][i], &call->err);
 }
 
 static void deregister_on_reactor(void *arg) {
@@ -93,7 +94,10 @@ int agg_mem_register(agg_t *a, void *ptr, size_t bytes) {
   if (a == NULL) return AGG_EINVAL;
   if (agg_usable(a) != AGG_OK) return AGG_EFORKED;
   if (ptr == NULL || bytes == 0 || bytes > UINTPTR_MAX - (uintptr_t)ptr) {
-    err_set(&err, AGG_EINVAL, "%s", ptr == NULL ? "ptr: NULL" : bytes == 0 ? "bytes: 0" : "bytes: the range reaches beyond the address space");
+    err_set(&err, AGG_EINVAL, "%s",
+            ptr == NULL  ? "ptr: NULL"
+            : bytes == 0 ? "bytes: 0"
+                         : "bytes: the range reaches beyond the address space");
     return agg_keep_error(a, &err);
   }
   struct mem_region *g = calloc(1, sizeof *g);

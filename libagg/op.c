@@ -1,6 +1,6 @@
 /*
- * Operations: checking the arguments, making a request, handing it to the planes, waiting for it. Nothing is sent here; what an operation does is
- * the engine's business.
+ * Operations: checking the arguments, making a request, handing it to the planes, waiting for it. Nothing is sent here; what an operation
+ * does is the engine's business.
  */
 #include <math.h>
 #include <string.h>
@@ -19,7 +19,8 @@ static int check_options(const agg_op_options_t *o, const struct op_args *a, agg
   if (o != NULL) {
     if (o->size != sizeof *o) return err_set(err, AGG_EINVAL, "options: its size is %zu, this library expects %zu", o->size, sizeof *o);
     if ((unsigned)o->priority >= AGG_PRIORITY_COUNT) return err_set(err, AGG_EINVAL, "options: priority %d is unknown", (int)o->priority);
-    if (!(o->timeout_s >= 0) || isinf(o->timeout_s)) return err_set(err, AGG_EINVAL, "options: timeout_s must be a number of seconds, 0 or more");
+    if (!(o->timeout_s >= 0) || isinf(o->timeout_s))
+      return err_set(err, AGG_EINVAL, "options: timeout_s must be a number of seconds, 0 or more");
   }
   if (request == NULL && (o == NULL || o->callback == NULL))
     return err_set(err, AGG_EINVAL, "request: NULL is allowed only with a callback (%s)", op_kind_name(a->kind));
@@ -29,7 +30,8 @@ static int check_options(const agg_op_options_t *o, const struct op_args *a, agg
 static int check_enums(const struct agg_comm *c, const struct op_args *a, agg_error_t *err) {
   if ((unsigned)a->dtype >= AGG_DTYPE_COUNT) return err_set(err, AGG_EINVAL, "dtype: %d is unknown", (int)a->dtype);
   if (reduces(a->kind) && (unsigned)a->redop >= AGG_REDOP_COUNT) return err_set(err, AGG_EINVAL, "op: %d is unknown", (int)a->redop);
-  if (rooted(a->kind) && a->root >= c->size) return err_set(err, AGG_EINVAL, "root: %u, but the communicator has %u ranks", a->root, c->size);
+  if (rooted(a->kind) && a->root >= c->size)
+    return err_set(err, AGG_EINVAL, "root: %u, but the communicator has %u ranks", a->root, c->size);
   return AGG_OK;
 }
 
@@ -38,10 +40,13 @@ static ptrdiff_t in_place_distance(const struct agg_comm *c, const struct op_lay
   ptrdiff_t block = (ptrdiff_t)(l->desc.count * l->elem_bytes * c->rank);
   switch (l->desc.kind) {
     case OP_REDUCE_SCATTER:
-    case OP_SCATTER: return block;
+    case OP_SCATTER:
+      return block;
     case OP_ALLGATHER:
-    case OP_GATHER: return -block;
-    default: return 0;
+    case OP_GATHER:
+      return -block;
+    default:
+      return 0;
   }
 }
 
@@ -50,10 +55,11 @@ static int check_buffers(const struct agg_comm *c, const struct op_args *a, cons
   if (sends != 0 && a->send == NULL) return err_set(err, AGG_EINVAL, "send: NULL, but %llu bytes are sent", (unsigned long long)sends);
   if (recvs != 0 && a->recv == NULL) return err_set(err, AGG_EINVAL, "recv: NULL, but %llu bytes are received", (unsigned long long)recvs);
   uintptr_t s = (uintptr_t)a->send, r = (uintptr_t)a->recv;
-  if (sends > UINTPTR_MAX - s || recvs > UINTPTR_MAX - r) return err_set(err, AGG_EINVAL, "count: the buffer would reach beyond the address space");
+  if (sends > UINTPTR_MAX - s || recvs > UINTPTR_MAX - r)
+    return err_set(err, AGG_EINVAL, "count: the buffer would reach beyond the address space");
   if (sends == 0 || recvs == 0 || s + sends <= r || r + recvs <= s || (ptrdiff_t)(r - s) == in_place_distance(c, l)) return AGG_OK;
-  return err_set(err, AGG_EINVAL, "recv: it overlaps send partly (send %p + %llu, recv %p + %llu); in place needs recv == send %+td here", a->send,
-                 (unsigned long long)sends, a->recv, (unsigned long long)recvs, in_place_distance(c, l));
+  return err_set(err, AGG_EINVAL, "recv: it overlaps send partly (send %p + %llu, recv %p + %llu); in place needs recv == send %+td here",
+                 a->send, (unsigned long long)sends, a->recv, (unsigned long long)recvs, in_place_distance(c, l));
 }
 
 /* ---- requests ----------------------------------------------------------------------------------------------------------------------- */
@@ -92,8 +98,8 @@ static void fill_plane_ops(struct agg_request *r, const struct op_args *a, const
 }
 
 /* With post_lock: the next sequence number, visible to the planes when it returns. */
-static int enqueue(struct agg_comm *c, const struct op_args *a, const struct op_layout *l, const agg_op_options_t *o, int wanted, struct agg_request **out,
-                   agg_error_t *err) {
+static int enqueue(struct agg_comm *c, const struct op_args *a, const struct op_layout *l, const agg_op_options_t *o, int wanted,
+                   struct agg_request **out, agg_error_t *err) {
   unsigned priority = o != NULL ? (unsigned)o->priority : AGG_PRIORITY_NORMAL;
   struct comm_queue *q = &c->queues[priority];
   uint32_t seq = atomic_load_explicit(&q->posted, memory_order_relaxed);
@@ -107,6 +113,7 @@ static int enqueue(struct agg_comm *c, const struct op_args *a, const struct op_
   double timeout = o != NULL && o->timeout_s > 0 ? o->timeout_s : c->setup.timeout_s;
   r->priority = priority;
   r->seq = seq;
+  r->reactor = comm_reactor(c, priority);
   r->posted_ns = clock_now_ns();
   r->callback.fn = o != NULL ? o->callback : NULL;
   r->callback.user = o != NULL ? o->user : NULL;
@@ -136,6 +143,7 @@ int op_post(struct agg_comm *c, const struct op_args *a, const agg_op_options_t 
   desc.forest = (uint8_t)plan_forest(&c->setup.plan, a->count > UINT64_MAX / elem ? UINT64_MAX : a->count * elem);
   rc = op_layout_init(&l, &desc, &c->setup.plan.forest[desc.forest], c->setup.plan.lanes, c->setup.plan.chunk_bytes, &err);
   if (rc == AGG_OK) rc = check_buffers(c, a, &l, &err);
+  if (rc == AGG_OK && options != NULL && options->callback != NULL) rc = callbacks_ensure(c->agg->callbacks, &err);
   if (rc != AGG_OK) return comm_keep_error(c, &err);
   pthread_mutex_lock(&c->post_lock);
   rc = enqueue(c, a, &l, options, request != NULL, &r, &err);
@@ -146,7 +154,8 @@ int op_post(struct agg_comm *c, const struct op_args *a, const agg_op_options_t 
   return AGG_OK;
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ---------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int finish_request(agg_request_t **request) {
   int status = (*request)->status;
@@ -163,7 +172,7 @@ int agg_wait(agg_request_t **request, double timeout_s) {
   if (!atomic_load_explicit(&r->done, memory_order_acquire)) {
     if (timeout_s != timeout_s) return AGG_EINVAL;
     uint64_t deadline = timeout_s < 0 || timeout_s >= 1e9 ? UINT64_MAX : clock_now_ns() + (uint64_t)(timeout_s * 1e9);
-    if (!reactor_wait(comm_reactor(r->comm, r->priority), &r->done, 0, deadline)) return AGG_EINPROGRESS;
+    if (!reactor_wait(r->reactor, &r->done, 0, deadline)) return AGG_EINPROGRESS;
   }
   return finish_request(request);
 }
@@ -173,7 +182,7 @@ int agg_test(agg_request_t **request) {
   struct agg_request *r = *request;
   if (agg_usable(r->comm->agg) != AGG_OK) return AGG_EFORKED;
   if (!atomic_load_explicit(&r->done, memory_order_acquire)) {
-    reactor_kick(comm_reactor(r->comm, r->priority));
+    reactor_kick(r->reactor);
     if (!atomic_load_explicit(&r->done, memory_order_acquire)) return AGG_EINPROGRESS;
   }
   return finish_request(request);

@@ -1,5 +1,6 @@
 /*
- * A plane's life: memory, lanes, events in. What the engine asks for is carried out in plane_exec.c. It reads no clock and starts no thread.
+ * A plane's life: memory, lanes, events in. What the engine asks for is carried out in plane_exec.c. It reads no clock and starts no
+ * thread.
  */
 #include <assert.h>
 #include <stdarg.h>
@@ -172,7 +173,8 @@ void plane_destroy(struct plane *p) {
   free(p);
 }
 
-int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket, agg_error_t *err) {
+int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket,
+                  agg_error_t *err) {
   struct plane_lane *l = plane_lane_to(p, peer);
   assert(l != NULL && l->lane == NULL && tp < p->config.n_tps);
   struct tp_lane_config lc = {.peer_address = address,
@@ -190,7 +192,9 @@ int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *addre
 
 uint32_t plane_neighbours(const struct plane *p) { return p->n_neighbours; }
 
-struct plane *plane_of_event(const struct tp_event *event) { return ((struct plane_lane *)event->user)->plane; }
+struct plane *plane_of_event(const struct tp_event *event) {
+  return ((struct plane_lane *)event->user)->plane;
+}
 
 /* ---- events ------------------------------------------------------------------------------------------------------------------- */
 
@@ -206,9 +210,15 @@ static void run_action(struct plane *p, const struct node_action *a) {
   char one[NODE_NAME_MAX];
   const struct plane_lane *l;
   switch (a->kind) {
-    case ACT_FOLD: plane_fold(p, a->ctx); break;
-    case ACT_SEND_UP: plane_send_up(p, a); break;
-    case ACT_SEND_DOWN: plane_send_down(p, a); break;
+    case ACT_FOLD:
+      plane_fold(p, a->ctx);
+      break;
+    case ACT_SEND_UP:
+      plane_send_up(p, a);
+      break;
+    case ACT_SEND_DOWN:
+      plane_send_down(p, a);
+      break;
     case ACT_OP_DONE: {
       struct plane_slot_op *so = &p->ops[a->op % NODE_OPS_MAX];
       struct plane_op *op = so->op;
@@ -216,9 +226,12 @@ static void run_action(struct plane *p, const struct node_action *a) {
       p->config.hooks.done(p->config.hooks.user, op);
       break;
     }
-    case ACT_MISMATCH: mismatch(p, a); break;
+    case ACT_MISMATCH:
+      mismatch(p, a);
+      break;
     case ACT_PROTOCOL:
-      plane_fault(p, PLANE_PROTOCOL, AGG_EPROTO, a->peer, a->op, "%s broke the protocol: %s", plane_node_name(p, a->peer, one, sizeof one), a->text);
+      plane_fault(p, PLANE_PROTOCOL, AGG_EPROTO, a->peer, a->op, "%s broke the protocol: %s", plane_node_name(p, a->peer, one, sizeof one),
+                  a->text);
       break;
     case ACT_LOST:
       l = plane_lane_to(p, a->peer);
@@ -328,7 +341,9 @@ void plane_event(struct plane *p, const struct tp_event *e) {
         node_sent(p->node, (uint32_t)(e->token - 1));
       }
       break;
-    case TP_LOST: lost(p, l, e->text); break;
+    case TP_LOST:
+      lost(p, l, e->text);
+      break;
   }
   plane_run(p);
 }
@@ -393,11 +408,21 @@ uint32_t plane_explain(const struct plane *p, uint32_t seq, char *text, size_t c
   struct node_reason r = node_explain(p->node, seq);
   plane_node_name(p, r.peer, name, sizeof name);
   switch (r.wait) {
-    case WAIT_NOTHING: snprintf(text, cap, "nothing is waited for here"); break;
-    case WAIT_NOT_POSTED: snprintf(text, cap, "it has not been called here"); break;
-    case WAIT_CONTRIBUTION: snprintf(text, cap, "waits for the contribution of %s to chunk %u", name, r.chunk); break;
-    case WAIT_RESULT: snprintf(text, cap, "waits for the result of chunk %u from %s", r.chunk, name); break;
-    case WAIT_SEND: snprintf(text, cap, "waits until the result of chunk %u has been sent", r.chunk); break;
+    case WAIT_NOTHING:
+      snprintf(text, cap, "nothing is waited for here");
+      break;
+    case WAIT_NOT_POSTED:
+      snprintf(text, cap, "it has not been called here");
+      break;
+    case WAIT_CONTRIBUTION:
+      snprintf(text, cap, "waits for the contribution of %s to chunk %u", name, r.chunk);
+      break;
+    case WAIT_RESULT:
+      snprintf(text, cap, "waits for the result of chunk %u from %s", r.chunk, name);
+      break;
+    case WAIT_SEND:
+      snprintf(text, cap, "waits until the result of chunk %u has been sent", r.chunk);
+      break;
   }
   return r.peer;
 }

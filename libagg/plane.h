@@ -45,8 +45,8 @@ struct plane_hooks {
   void (*connected)(void *user);
   /* Operation done in this plane (workers). The plane forgets it before the call. */
   void (*done)(void *user, struct plane_op *op);
-  /* Something that ends the communicator: code is the AGG_E* status, peer the node at fault, text says it whole. Called once a plane at most;
-   * the plane does nothing more afterwards than fence. PLANE_LATE may be called once for every late operation and stops nothing. */
+  /* Something that ends the communicator: code is the AGG_E* status, peer the node at fault, text says it whole. Called once a plane at
+   * most; the plane does nothing more afterwards than fence. PLANE_LATE may be called once for every late operation and stops nothing. */
   void (*fault)(void *user, enum plane_fault fault, int code, uint32_t peer, uint32_t op, const char *text);
 };
 
@@ -55,9 +55,9 @@ struct plane_config {
   uint32_t comm;
   uint16_t epoch;
   uint32_t self;
-  uint32_t lane;            /* lane number */
+  uint32_t lane; /* lane number */
   uint32_t priority;
-  const struct plan *plan;  /* borrowed */
+  const struct plan *plan; /* borrowed */
   unsigned n_tps;
   struct plane_tp tps[PLANE_TPS_MAX];
   const struct reduce_table *reduce;
@@ -71,7 +71,8 @@ int plane_create(const struct plane_config *config, struct plane **plane, agg_er
 void plane_destroy(struct plane *p); /* closes its lanes. Takes NULL */
 
 /* Opens the lane to neighbour `peer` over tps[tp]. ticket: 32 bytes, the same at both ends. Call for every neighbour (plan_edge) once. */
-int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket, agg_error_t *err);
+int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket,
+                  agg_error_t *err);
 /* How many there are; with none the connected hook is never called. */
 uint32_t plane_neighbours(const struct plane *p);
 /* "rank 3 (node7, pid 12)": how messages name a node. Copied. */

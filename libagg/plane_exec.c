@@ -1,6 +1,6 @@
 /*
- * Carrying out what the engine asks for: folds and puts. Payload is touched here and nowhere else in the library: it goes from user memory into
- * the parent's slot (or is read in place), the root sums its inputs in one pass, the result is put straight into the child's output.
+ * Carrying out what the engine asks for: folds and puts. Payload is touched here and nowhere else in the library: it goes from user memory
+ * into the parent's slot (or is read in place), the root sums its inputs in one pass, the result is put straight into the child's output.
  */
 #include <assert.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static struct piece relay_piece(const struct plane *p, uint32_t ctx) {
     int own = at >= (unsigned char *)p->block.addr && at < (unsigned char *)p->block.addr + p->block.len;
     return (struct piece){.at = (void *)(uintptr_t)at, .mr = own ? p->block_mr : NULL, .shared = own};
   }
-  assert(!"a payload with no contributor");
+  assert(0 && "a payload with no contributor");
   return (struct piece){0};
 }
 
@@ -60,12 +60,8 @@ static struct piece up_piece(const struct plane *p, uint32_t ctx, const struct n
 void plane_send_up(struct plane *p, const struct node_action *a) {
   const struct node_chunk *v = node_chunk(p->node, a->ctx);
   struct plane_lane *l = plane_lane_to(p, a->peer);
-  struct wire_header h = {.comm = p->config.comm,
-                          .epoch = p->config.epoch,
-                          .op = v->op,
-                          .chunk = v->chunk,
-                          .edge_seq = v->up_seq,
-                          .desc = v->desc};
+  struct wire_header h = {
+      .comm = p->config.comm, .epoch = p->config.epoch, .op = v->op, .chunk = v->chunk, .edge_seq = v->up_seq, .desc = v->desc};
   struct tp_src src[2] = {{0}, {0}};
   if (a->with_payload) {
     struct piece from = up_piece(p, a->ctx, v);

@@ -7,9 +7,9 @@
 
 /* What the plane remembers of a landed contribution until its result has gone down. */
 struct plane_slot {
-  const void *payload;      /* in the slot, or in the child's memory */
-  struct tp_raddr result;   /* where the child wants its result */
-  uint8_t in_place;         /* the fold has written the result there already */
+  const void *payload;    /* in the slot, or in the child's memory */
+  struct tp_raddr result; /* where the child wants its result */
+  uint8_t in_place;       /* the fold has written the result there already */
 };
 
 struct plane_lane {
@@ -19,11 +19,11 @@ struct plane_lane {
   const struct tp_ops *ops;
   struct tp_lane *lane;
   uint8_t connected, lost;
-  uint32_t unsent, up_unsent;  /* puts not yet reported sent: results, contributions */
-  struct tp_raddr window;      /* own slots at the peer */
-  unsigned char *slots;        /* the peer's slots here; NULL when it is no child */
-  struct plane_slot *landed;   /* window of them, likewise */
-  char *why;                   /* text of the loss; allocated then (a failure path) */
+  uint32_t unsent, up_unsent; /* puts not yet reported sent: results, contributions */
+  struct tp_raddr window;     /* own slots at the peer */
+  unsigned char *slots;       /* the peer's slots here; NULL when it is no child */
+  struct plane_slot *landed;  /* window of them, likewise */
+  char *why;                  /* text of the loss; allocated then (a failure path) */
 };
 
 /* An operation in this plane. */
@@ -39,7 +39,7 @@ struct plane {
   char **names;             /* by node; NULL where not given */
   struct plane_lane *lanes; /* by index */
   uint32_t n_lanes, n_neighbours, n_connected;
-  uint32_t *lane_of;        /* node -> index in lanes, or FOREST_NONE */
+  uint32_t *lane_of; /* node -> index in lanes, or FOREST_NONE */
 
   struct mem_block block; /* windows of all children, then scratch */
   struct tp_mr *block_mr[PLANE_TPS_MAX];

@@ -2,11 +2,11 @@
  * The loop that moves data: polls the transports of one reactor, hands events to planes, lets clients take new work, and sleeps in epoll
  * when there is nothing. Whoever holds the baton drives. It knows nothing of communicators.
  *
- * Sleeping and waking. The own thread sleeps in epoll_wait without the baton; a driver that lets go arms the transports first, so that the next event
- * wakes the thread. A waiting driver that has nothing to do sleeps with the baton, in an epoll set of its own, so that one wake-up is enough.
- * A thread that posts while somebody drives leaves `kicked` behind: the driver looks at it after it has let go of the baton, and after it has said
- * that it falls asleep (store kicked / try the baton, load asleep in the poster pairs with release the baton or store asleep / load kicked in the
- * driver; all sequentially consistent).
+ * Sleeping and waking. The own thread sleeps in epoll_wait without the baton; a driver that lets go arms the transports first, so that the
+ * next event wakes the thread. A waiting driver that has nothing to do sleeps with the baton, in an epoll set of its own, so that one
+ * wake-up is enough. A thread that posts while somebody drives leaves `kicked` behind: the driver looks at it after it has let go of the
+ * baton, and after it has said that it falls asleep (store kicked / try the baton, load asleep in the poster pairs with release the baton
+ * or store asleep / load kicked in the driver; all sequentially consistent).
  */
 #include "reactor.h"
 
@@ -28,19 +28,20 @@
 #include "base/util.h"
 
 #define EVENTS_PER_POLL 64
-#define RELAX_TURNS 300      /* empty turns that only relax the core, before each further one yields it */
-#define SYSCALL_POLL_EVERY 16 /* beside one that polls memory, a transport whose poll is a system call and that was quiet is asked once in so many turns */
+#define RELAX_TURNS 300 /* empty turns that only relax the core, before each further one yields it */
+#define SYSCALL_POLL_EVERY \
+  16 /* beside one that polls memory, a transport whose poll is a system call and that was quiet is asked once in so many turns */
 #define QUIET_AFTER 32
-#define TIME_TURNS 512 /* the clock is read once in so many turns ... */
+#define TIME_TURNS 512          /* the clock is read once in so many turns ... */
 #define TIME_STEP_NS 5000000ull /* ... and told to the clients at this distance */
 #define SLEEP_MS 100
 #define WAIT_SLICE_NS 50000000ull
 
 struct reactor_tp {
   struct plane_tp tp;
-  int polls_memory;  /* TP_CAP_SPIN */
-  uint32_t quiet;    /* polls without an event, in a row */
-  int in_epoll;      /* of the own thread */
+  int polls_memory; /* TP_CAP_SPIN */
+  uint32_t quiet;   /* polls without an event, in a row */
+  int in_epoll;     /* of the own thread */
 };
 
 struct reactor {
@@ -58,7 +59,7 @@ struct reactor {
   int epoll_fd, wake_fd;               /* the own thread's */
   int driver_epoll_fd, driver_wake_fd; /* a sleeping driver's */
   int polls_memory;                    /* some transport does */
-  struct reactor_client *clients; /* with the baton */
+  struct reactor_client *clients;      /* with the baton */
   uint32_t turns;
   uint64_t told_ns; /* last time given to the clients */
 };
@@ -304,7 +305,8 @@ void reactor_remove(struct reactor *r, struct reactor_client *c) {
   }
 }
 
-/* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and stop --------------------------------------------------------------------------------------------------------------------
+ */
 
 static int add_to_epoll(int epoll_fd, int fd, agg_error_t *err) {
   struct epoll_event e = {.events = EPOLLIN};
@@ -312,10 +314,8 @@ static int add_to_epoll(int epoll_fd, int fd, agg_error_t *err) {
 }
 
 static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err) {
-  struct tp_config config = {.log = r->config.log,
-                             .bind_host = r->config.bind_host,
-                             .peer_host = r->config.peer_host,
-                             .spin_hint_us = r->config.spin_us};
+  struct tp_config config = {
+      .log = r->config.log, .bind_host = r->config.bind_host, .peer_host = r->config.peer_host, .spin_hint_us = r->config.spin_us};
   struct reactor_tp *t = &r->tps[r->n_tps];
   int rc = ops->open(&config, &t->tp.tp, err);
   if (rc != AGG_OK) return rc;

@@ -1,9 +1,9 @@
 /*
  * A reactor: the transports of one thread's worth of data movement, the planes that live on them, and the baton that says who drives.
  *
- * One thread at a time drives (holds the baton): it polls the transports, steps the planes, carries out their work. A thread that waits for an
- * operation takes the baton itself when it is free, so that no other thread has to be woken; otherwise the reactor's own thread
- * drives, asleep in epoll until a transport has something. What crosses threads is the post counter of each client and the state of an operation.
+ * One thread at a time drives (holds the baton): it polls the transports, steps the planes, carries out their work. A thread that waits for
+ * an operation takes the baton itself when it is free, so that no other thread has to be woken; otherwise the reactor's own thread drives,
+ * asleep in epoll until a transport has something. What crosses threads is the post counter of each client and the state of an operation.
  */
 #ifndef LIBAGG_REACTOR_H
 #define LIBAGG_REACTOR_H
@@ -38,7 +38,7 @@ struct reactor_client {
   /* The time, every few milliseconds at most, while the reactor is driven or asleep. */
   void (*time)(void *user, uint64_t now_ns);
   void *user;
-  int urgent; /* its work is done before that of the others */
+  int urgent;                  /* its work is done before that of the others */
   struct reactor_client *next; /* the reactor's */
 };
 

@@ -24,7 +24,7 @@ struct plan {
 struct plan_request {
   const char *plan; /* "auto", "star", "direct", "ring" */
   uint32_t workers, servers;
-  int one_host;     /* all nodes share a host */
+  int one_host;                        /* all nodes share a host */
   uint32_t lanes, window, chunk_bytes; /* 0: chosen */
 };
 

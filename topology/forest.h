@@ -34,8 +34,8 @@ const char *forest_kind_name(unsigned kind);
 uint32_t forest_nodes(const struct forest *f);
 int forest_member(const struct forest *f, uint32_t tree, uint32_t node); /* whether the node takes part in the tree */
 uint32_t forest_root(const struct forest *f, uint32_t tree);
-uint32_t forest_rooted_at(const struct forest *f, uint32_t node);                /* a tree whose root is the node, or FOREST_NONE */
-uint32_t forest_parent(const struct forest *f, uint32_t tree, uint32_t node);    /* FOREST_NONE for the root and for strangers */
+uint32_t forest_rooted_at(const struct forest *f, uint32_t node);             /* a tree whose root is the node, or FOREST_NONE */
+uint32_t forest_parent(const struct forest *f, uint32_t tree, uint32_t node); /* FOREST_NONE for the root and for strangers */
 uint32_t forest_n_children(const struct forest *f, uint32_t tree, uint32_t node);
 uint32_t forest_child(const struct forest *f, uint32_t tree, uint32_t node, uint32_t i);
 uint32_t forest_own_at(const struct forest *f, uint32_t tree, uint32_t node);

@@ -40,7 +40,7 @@ struct tp_config {
   const char *bind_host; /* "" = chosen; what address() tells peers to connect to */
   const char *peer_host; /* host of a peer (the coordinator) towards which the own address is chosen, or "" */
   uint32_t spin_hint_us;
-  void *sim;             /* the simulator's world, for the sim transport only */
+  void *sim; /* the simulator's world, for the sim transport only */
 };
 
 /* Memory to be registered. fd >= 0: a memfd that backs it at fd_off (peers on this host may map it). The descriptor stays the caller's
@@ -74,12 +74,12 @@ enum tp_event_kind {
 struct tp_event {
   enum tp_event_kind kind;
   struct tp_lane *lane;
-  void *user;      /* the lane's */
-  uint32_t notice; /* TP_NOTICE */
-  uint32_t bytes;  /* TP_NOTICE: payload bytes of the put */
-  uint64_t token;  /* TP_SENT */
+  void *user;                  /* the lane's */
+  uint32_t notice;             /* TP_NOTICE */
+  uint32_t bytes;              /* TP_NOTICE: payload bytes of the put */
+  uint64_t token;              /* TP_SENT */
   struct tp_raddr peer_window; /* TP_CONNECTED */
-  const char *text; /* TP_LOST: valid until the next call on the tp */
+  const char *text;            /* TP_LOST: valid until the next call on the tp */
 };
 
 struct tp_src {
@@ -111,7 +111,8 @@ struct tp_ops {
 
   /* Registers memory. AGG_ENOMEM, AGG_ELIMIT, AGG_ESYS. Ranges may overlap others (each has a key of its own). */
   int (*mem_reg)(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err);
-  /* After it returns no peer can write into the range through its key any more, except by a mapped write in progress (see fence). Takes NULL. */
+  /* After it returns no peer can write into the range through its key any more, except by a mapped write in progress (see fence). Takes
+   * NULL. */
   void (*mem_dereg)(struct tp *tp, struct tp_mr *mr);
   /* How a peer names `ptr`, which lies in the range. */
   struct tp_raddr (*raddr)(const struct tp_mr *mr, const void *ptr);

@@ -65,9 +65,10 @@ static float uniform(uint64_t *state) {
 void model_random_weights(const struct shape *shape, uint64_t seed, float *weights) {
   struct tensors t;
   shape_tensors(shape, &t);
-  float range = 1.0f / sqrtf((float)shape->hidden);
+  float wide = 1.0f / sqrtf((float)shape->hidden);
   for (size_t i = 0; i < t.n; i++) {
-    float r = t.at[i].rows == 1 ? 0.0f : range; /* no bias at first */
+    int bias = t.at[i].rows == 1, symbols = i == t.n - 2; /* one symbol at a time comes in: rows are not summed */
+    float r = bias ? 0.0f : symbols ? 1.0f : wide;
     for (size_t j = 0; j < t.at[i].rows * t.at[i].cols; j++) weights[t.at[i].offset + j] = r * uniform(&seed);
   }
 }

@@ -1,7 +1,9 @@
 /* Reads the text and cuts it. Every rank reads the same file and picks its own readers' symbols from it. Never writes to the terminal. */
 #include "text.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,40 +20,70 @@ uint64_t hash_bytes(const void *data, size_t bytes) {
   return h;
 }
 
-static int read_all(FILE *f, const char *path, size_t bytes, uint8_t **out, char *why, size_t cap) {
-  uint8_t *data = malloc(bytes);
-  if (data == NULL) {
-    snprintf(why, cap, "%s: no memory for its %zu bytes", path, bytes);
-    return -1;
-  }
-  if (fread(data, 1, bytes, f) != bytes) {
-    snprintf(why, cap, "%s: cannot be read: %s", path, ferror(f) ? strerror(errno) : "it became shorter");
-    free(data);
-    return -1;
-  }
-  *out = data;
+/* In the order of bytes: the same on all ranks, whatever their locale. */
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/* The text as it grows. */
+struct bytes {
+  uint8_t *data;
+  size_t n;
+};
+
+static int complain(char *why, size_t cap, const char *path, const char *what) {
+  snprintf(why, cap, "%s: %s", path, what);
+  return -1;
+}
+
+static int append(struct bytes *b, FILE *f, size_t n, const char *path, char *why, size_t cap) {
+  uint8_t *more = realloc(b->data, b->n + n + 1);
+  if (more == NULL) return complain(why, cap, path, "no memory for it");
+  b->data = more;
+  if (fread(more + b->n, 1, n, f) != n)
+    return complain(why, cap, path, ferror(f) ? strerror(errno) : "it became shorter while it was read");
+  b->n += n;
   return 0;
 }
 
-static int read_file(const char *path, uint8_t **data, size_t *bytes, char *why, size_t cap) {
+static int read_file(struct bytes *b, const char *path, char *why, size_t cap) {
   struct stat st;
   FILE *f = fopen(path, "rbe");
-  if (f == NULL) {
-    snprintf(why, cap, "%s: cannot be opened: %s", path, strerror(errno));
-    return -1;
-  }
-  int rc = -1;
+  if (f == NULL) return complain(why, cap, path, strerror(errno));
+  int rc;
   if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode)) {
-    snprintf(why, cap, "%s: expected a text file", path);
-  } else if (st.st_size < TEXT_BYTES_MIN) {
-    snprintf(why, cap, "%s: %lld bytes are too few to learn from: at least %d", path, (long long)st.st_size, TEXT_BYTES_MIN);
-  } else if (st.st_size > TEXT_BYTES_MAX) {
-    snprintf(why, cap, "%s: %lld bytes are too many: at most %u", path, (long long)st.st_size, TEXT_BYTES_MAX);
+    rc = complain(why, cap, path, "expected a text file or a folder of them");
+  } else if ((uint64_t)st.st_size > TEXT_BYTES_MAX - b->n) {
+    rc = complain(why, cap, path, "too large: at most 256 MiB can be learned from");
   } else {
-    *bytes = (size_t)st.st_size;
-    rc = read_all(f, path, *bytes, data, why, cap);
+    rc = append(b, f, (size_t)st.st_size, path, why, cap);
   }
   fclose(f);
+  return rc;
+}
+
+/* The regular files of a folder in the order of their names; links would give the same text twice. */
+static int read_folder(struct bytes *b, const char *path, char *why, size_t cap) {
+  struct dirent **entries;
+  int n = scandir(path, &entries, NULL, by_name), rc = 0;
+  if (n < 0) return complain(why, cap, path, strerror(errno));
+  for (int i = 0; i < n; i++) {
+    char file[PATH_MAX];
+    struct stat st;
+    int len = snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
+    if (rc == 0 && len > 0 && (size_t)len < sizeof file && lstat(file, &st) == 0 && S_ISREG(st.st_mode)) rc = read_file(b, file, why, cap);
+    free(entries[i]);
+  }
+  free(entries);
+  return rc;
+}
+
+static int read_all(struct bytes *b, const char *path, char *why, size_t cap) {
+  struct stat st;
+  if (stat(path, &st) != 0) return complain(why, cap, path, strerror(errno));
+  int rc = S_ISDIR(st.st_mode) ? read_folder(b, path, why, cap) : read_file(b, path, why, cap);
+  if (rc == 0 && b->n < TEXT_BYTES_MIN) {
+    snprintf(why, cap, "%s: %zu bytes of text are too few to learn from: at least %d", path, b->n, TEXT_BYTES_MIN);
+    rc = -1;
+  }
   return rc;
 }
 
@@ -79,23 +111,23 @@ static void cut(struct text *t, const uint8_t *data, size_t bytes) {
 }
 
 int text_load(struct text *t, const char *path, char *why, size_t cap) {
-  uint8_t *data;
-  size_t bytes;
+  struct bytes b = {0};
   *t = (struct text){0};
-  if (read_file(path, &data, &bytes, why, cap) != 0) return -1;
-  t->hash = hash_bytes(data, bytes);
-  t->train = malloc(bytes);
-  t->held_out = malloc(bytes);
-  if (t->train == NULL || t->held_out == NULL) {
-    snprintf(why, cap, "%s: no memory for its %zu bytes", path, bytes);
-    free(data);
-    text_free(t);
-    return -1;
+  int rc = read_all(&b, path, why, cap);
+  if (rc == 0) {
+    t->hash = hash_bytes(b.data, b.n);
+    t->train = malloc(b.n);
+    t->held_out = malloc(b.n);
+    if (t->train == NULL || t->held_out == NULL) rc = complain(why, cap, path, "no memory for it");
   }
-  number_symbols(t, data, bytes);
-  cut(t, data, bytes);
-  free(data);
-  return 0;
+  if (rc == 0) {
+    number_symbols(t, b.data, b.n);
+    cut(t, b.data, b.n);
+  } else {
+    text_free(t);
+  }
+  free(b.data);
+  return rc;
 }
 
 void text_free(struct text *t) {

@@ -1,4 +1,4 @@
-/* The text: read from a file, turned into symbols, cut into a part to learn from and a part that is held out. */
+/* The text: read from a file or a folder, turned into symbols, cut into a part to learn from and a part that is held out. */
 #ifndef TRAIN_LM_TEXT_H
 #define TRAIN_LM_TEXT_H
 
@@ -10,7 +10,7 @@ struct text {
   uint8_t byte_of[256];      /* symbol to byte */
   uint8_t *train, *held_out; /* symbols; owned */
   size_t n_train, n_held_out;
-  uint64_t hash; /* of the file's bytes */
+  uint64_t hash; /* of the bytes as read */
 };
 
 #define TEXT_BYTES_MIN 4096

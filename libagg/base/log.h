@@ -17,8 +17,8 @@ void log_init(struct log *log, agg_log_level_t level, agg_log_fn fn, void *user)
 void log_line(const struct log *log, agg_log_level_t level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Nothing is formatted where the level is off; log may be NULL (nothing is logged). */
-#define LOG_AT(log, lvl, ...)                                   \
-  do {                                                          \
+#define LOG_AT(log, lvl, ...)                                                        \
+  do {                                                                               \
     if ((log) != NULL && (log)->level >= (lvl)) log_line((log), (lvl), __VA_ARGS__); \
   } while (0)
 #define LOG_ERROR(log, ...) LOG_AT(log, AGG_LOG_ERROR, __VA_ARGS__)

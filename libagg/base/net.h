@@ -16,7 +16,8 @@ struct net_addr {
 int net_split(const char *text, int default_port, char *host, size_t host_cap, uint16_t *port, agg_error_t *err);
 
 /* Resolves a host name, IPv4 or IPv6 literal (blocking). host "" means any address. AGG_EINVAL: unknown host. Fills up to max addresses. */
-int net_resolve(const char *host, uint16_t port, int passive, struct net_addr *out, int max, agg_error_t *err); /* returns the number, > 0 */
+int net_resolve(const char *host, uint16_t port, int passive, struct net_addr *out, int max,
+                agg_error_t *err); /* returns the number, > 0 */
 
 /* Listens; port 0 picks one. *bound gets the address in use. AGG_ESYS says "port N is in use" where it is. */
 int net_listen(const struct net_addr *addr, int backlog, int *fd, struct net_addr *bound, agg_error_t *err);

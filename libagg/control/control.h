@@ -1,7 +1,7 @@
 /*
- * The control plane: who takes part, where they are, what the plan is, who died. One TLS 1.3 connection (pre-shared key derived from the job's
- * token) from each member to the coordinator of its group. Never on the path of a chunk. All of it runs in one event-loop thread a process
- * (struct control); the functions below may be called from any thread unless they say otherwise.
+ * The control plane: who takes part, where they are, what the plan is, who died. One TLS 1.3 connection (pre-shared key derived from the
+ * job's token) from each member to the coordinator of its group. Never on the path of a chunk. All of it runs in one event-loop thread a
+ * process (struct control); the functions below may be called from any thread unless they say otherwise.
  *
  *   member  --JOIN-->  coordinator          member: a worker process, for one group
  *   server <--RECRUIT--  coordinator        (the coordinator connects to every server of the group, to itself too)
@@ -62,8 +62,8 @@ struct control_node {
 
 /* What everyone gets when the group is complete. */
 struct control_setup {
-  uint32_t comm;  /* unique at the coordinator */
-  uint16_t epoch; /* 1 */
+  uint32_t comm;                              /* unique at the coordinator */
+  uint16_t epoch;                             /* 1 */
   unsigned char secret[CONTROL_SECRET_BYTES]; /* of the group; lane tickets are derived from it */
   struct plan plan;
   uint32_t n_nodes; /* workers, then servers */
@@ -73,7 +73,8 @@ struct control_setup {
 void control_setup_free(struct control_setup *s);
 
 /* The ticket of the lane between nodes a and b in a plane: HMAC-SHA256(secret, "agg lane" | comm | epoch | min | max | priority | lane). */
-void control_lane_ticket(const struct control_setup *s, uint32_t a, uint32_t b, uint32_t priority, uint32_t lane, unsigned char ticket[TP_TICKET_BYTES]);
+void control_lane_ticket(const struct control_setup *s, uint32_t a, uint32_t b, uint32_t priority, uint32_t lane,
+                         unsigned char ticket[TP_TICKET_BYTES]);
 
 /* "rank 3 (node7, pid 12)" or "server 0 (store1, pid 9)". */
 const char *control_node_name(const struct control_setup *s, uint32_t node, char *buf, size_t cap);
@@ -101,18 +102,19 @@ struct member_config {
   unsigned char group[CONTROL_GROUP_BYTES];
   char job[AGG_NAME_MAX]; /* for logs and the servers' accounts */
   uint32_t rank, size;
-  const char *servers; /* "host:port,..." or "" */
-  const char *plan;    /* as configured */
+  const char *servers;                 /* "host:port,..." or "" */
+  const char *plan;                    /* as configured */
   uint32_t lanes, window, chunk_bytes; /* as configured, 0: chosen; differing values of the ranks are AGG_EMISMATCH naming both */
   double timeout_s, join_timeout_s;
   const struct control_node *self; /* borrowed during the call */
   struct member_hooks hooks;
 };
 
-/* Joins and waits (blocking, at most join_timeout_s) until the group is complete. The coordinator may not listen yet: connecting is tried again until then.
- * AGG_ETIMEDOUT names the ranks that are missing (or the coordinator's address that does not answer), AGG_EAUTH, AGG_EVERSION, AGG_EMISMATCH
- * (size, rank taken twice, settings), AGG_ELIMIT (a server refuses: the text says its limit), AGG_EPEER. */
-int member_join(struct control *c, const struct member_config *config, struct member **member, struct control_setup *setup, agg_error_t *err);
+/* Joins and waits (blocking, at most join_timeout_s) until the group is complete. The coordinator may not listen yet: connecting is tried
+ * again until then. AGG_ETIMEDOUT names the ranks that are missing (or the coordinator's address that does not answer), AGG_EAUTH,
+ * AGG_EVERSION, AGG_EMISMATCH (size, rank taken twice, settings), AGG_ELIMIT (a server refuses: the text says its limit), AGG_EPEER. */
+int member_join(struct control *c, const struct member_config *config, struct member **member, struct control_setup *setup,
+                agg_error_t *err);
 
 /* Says that own lanes are connected and waits (blocking) until all are, or fails as member_join. */
 int member_ready(struct member *m, agg_error_t *err);

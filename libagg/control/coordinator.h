@@ -7,8 +7,8 @@
 
 #include "control.h"
 
-struct coordinator;      /* listens, authenticates, makes and watches groups */
-struct recruit;          /* a server's part in one group */
+struct coordinator; /* listens, authenticates, makes and watches groups */
+struct recruit;     /* a server's part in one group */
 
 /* What a server is asked for. */
 struct recruit_request {
@@ -22,23 +22,26 @@ struct recruit_request {
 /* A server's answers. NULL hooks: this process is not a server, recruiting it is refused. */
 struct recruit_hooks {
   void *user;
-  /* Admission: 0 and the own node description (addresses are copied), or AGG_ELIMIT with a text (memory limit, draining). *job is the server's. */
-  int (*prepare)(void *user, struct recruit *r, const struct recruit_request *request, struct control_node *self, void **job, agg_error_t *err);
+  /* Admission: 0 and the own node description (addresses are copied), or AGG_ELIMIT with a text (memory limit, draining). *job is the
+   * server's. */
+  int (*prepare)(void *user, struct recruit *r, const struct recruit_request *request, struct control_node *self, void **job,
+                 agg_error_t *err);
   /* The group is complete: open lanes. Calls recruit_ready or recruit_fault later. setup is borrowed for the call. */
   int (*start)(void *job, const struct control_setup *setup, agg_error_t *err);
   void (*go)(void *job);
   void (*query)(void *job, uint32_t priority, uint32_t op, struct control_state *state);
-  /* The group is over, in good order (code 0) or not. The job must forget r; it is freed after the call. Called exactly once for every prepare that succeeded. */
+  /* The group is over, in good order (code 0) or not. The job must forget r; it is freed after the call. Called exactly once for every
+   * prepare that succeeded. */
   void (*end)(void *job, int code, const char *text);
 };
 
 struct coordinator_config {
   const struct log *log;
-  const char *const *tokens; /* NULL-terminated; empty: none, only loopback is served */
-  const char *listen;        /* "host:port", "" host = all addresses (with a token), loopback (without) */
+  const char *const *tokens;           /* NULL-terminated; empty: none, only loopback is served */
+  const char *listen;                  /* "host:port", "" host = all addresses (with a token), loopback (without) */
   const struct recruit_hooks *recruit; /* borrowed; NULL for a worker's embedded coordinator */
-  uint32_t max_connections;  /* 0: 4096 */
-  uint32_t max_world;        /* largest group; 0: FOREST_MAX_NODES */
+  uint32_t max_connections;            /* 0: 4096 */
+  uint32_t max_world;                  /* largest group; 0: FOREST_MAX_NODES */
 };
 
 /* AGG_EINVAL: a non-loopback address without a token; AGG_ESYS: the port is in use. */

@@ -9,14 +9,15 @@
 #include "base/err.h"
 #include "base/util.h"
 
-#define CHUNK_ALIGN_BYTES 64u  /* chunks begin on cache lines of an aligned buffer */
+#define CHUNK_ALIGN_BYTES 64u   /* chunks begin on cache lines of an aligned buffer */
 #define CHUNK_FLOOR_BYTES 4096u /* cutting finer than this costs more in messages than it gains in parallelism */
 
 static int has_blocks(unsigned kind) {
   return kind == OP_REDUCE_SCATTER || kind == OP_ALLGATHER || kind == OP_GATHER || kind == OP_SCATTER;
 }
 
-/* Elements of a chunk: as large as allowed, but so that every tree (where chunks are spread over trees) and every lane gets an equal number. */
+/* Elements of a chunk: as large as allowed, but so that every tree (where chunks are spread over trees) and every lane gets an equal
+ * number. */
 static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest *f, uint32_t max_chunk) {
   uint64_t align = MAX_OF(1u, CHUNK_ALIGN_BYTES / l->elem_bytes);
   uint64_t most = MAX_OF(align, max_chunk / l->elem_bytes / align * align);
@@ -28,7 +29,8 @@ static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest 
   return elems < least ? least : MIN_OF(elems, most);
 }
 
-int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct forest *f, uint32_t lanes, uint32_t max_chunk, agg_error_t *err) {
+int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct forest *f, uint32_t lanes, uint32_t max_chunk,
+                   agg_error_t *err) {
   struct op_layout made = {.desc = *desc, .ranks = f->workers, .lanes = lanes};
   made.elem_bytes = (uint32_t)agg_dtype_size((agg_dtype_t)desc->dtype);
   assert(made.elem_bytes != 0 && lanes != 0 && max_chunk >= CHUNK_ALIGN_BYTES);
@@ -52,10 +54,13 @@ static uint32_t preferred_root(const struct op_desc *d, uint32_t block) {
     case OP_REDUCE:
     case OP_BROADCAST:
     case OP_GATHER:
-    case OP_SCATTER: return d->root;
+    case OP_SCATTER:
+      return d->root;
     case OP_REDUCE_SCATTER:
-    case OP_ALLGATHER: return block;
-    default: return FOREST_NONE;
+    case OP_ALLGATHER:
+      return block;
+    default:
+      return FOREST_NONE;
   }
 }
 
@@ -67,13 +72,26 @@ void chunk_place(const struct op_layout *l, const struct forest *f, uint64_t c, 
   p->bytes = p->elems * l->elem_bytes;
   p->contributor = p->receiver = FOREST_NONE;
   switch (l->desc.kind) {
-    case OP_REDUCE: p->receiver = l->desc.root; break;
-    case OP_BROADCAST: p->contributor = l->desc.root; break;
-    case OP_REDUCE_SCATTER: p->receiver = p->block; break;
-    case OP_ALLGATHER: p->contributor = p->block; break;
-    case OP_GATHER: p->contributor = p->block, p->receiver = l->desc.root; break;
-    case OP_SCATTER: p->contributor = l->desc.root, p->receiver = p->block; break;
-    default: break;
+    case OP_REDUCE:
+      p->receiver = l->desc.root;
+      break;
+    case OP_BROADCAST:
+      p->contributor = l->desc.root;
+      break;
+    case OP_REDUCE_SCATTER:
+      p->receiver = p->block;
+      break;
+    case OP_ALLGATHER:
+      p->contributor = p->block;
+      break;
+    case OP_GATHER:
+      p->contributor = p->block, p->receiver = l->desc.root;
+      break;
+    case OP_SCATTER:
+      p->contributor = l->desc.root, p->receiver = p->block;
+      break;
+    default:
+      break;
   }
   uint32_t root = preferred_root(&l->desc, p->block);
   uint32_t tree = root == FOREST_NONE ? FOREST_NONE : forest_rooted_at(f, root);
@@ -92,21 +110,31 @@ struct chunk_span chunk_span(const struct op_layout *l, uint64_t c) {
 uint64_t op_send_bytes(const struct op_layout *l, uint32_t rank) {
   uint64_t one = l->desc.count * l->elem_bytes;
   switch (l->desc.kind) {
-    case OP_BROADCAST: return rank == l->desc.root ? one : 0;
-    case OP_REDUCE_SCATTER: return one * l->ranks;
-    case OP_SCATTER: return rank == l->desc.root ? one * l->ranks : 0;
-    case OP_BARRIER: return 0;
-    default: return one;
+    case OP_BROADCAST:
+      return rank == l->desc.root ? one : 0;
+    case OP_REDUCE_SCATTER:
+      return one * l->ranks;
+    case OP_SCATTER:
+      return rank == l->desc.root ? one * l->ranks : 0;
+    case OP_BARRIER:
+      return 0;
+    default:
+      return one;
   }
 }
 
 uint64_t op_recv_bytes(const struct op_layout *l, uint32_t rank) {
   uint64_t one = l->desc.count * l->elem_bytes;
   switch (l->desc.kind) {
-    case OP_REDUCE: return rank == l->desc.root ? one : 0;
-    case OP_ALLGATHER: return one * l->ranks;
-    case OP_GATHER: return rank == l->desc.root ? one * l->ranks : 0;
-    case OP_BARRIER: return 0;
-    default: return one;
+    case OP_REDUCE:
+      return rank == l->desc.root ? one : 0;
+    case OP_ALLGATHER:
+      return one * l->ranks;
+    case OP_GATHER:
+      return rank == l->desc.root ? one * l->ranks : 0;
+    case OP_BARRIER:
+      return 0;
+    default:
+      return one;
   }
 }

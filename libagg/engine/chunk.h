@@ -34,7 +34,8 @@ struct chunk_span {
 };
 
 /* AGG_EINVAL when the counts overflow 2^63 bytes or 2^32-1 chunks. max_chunk: payload bytes that fit a slot. */
-int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct forest *f, uint32_t lanes, uint32_t max_chunk, agg_error_t *err);
+int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct forest *f, uint32_t lanes, uint32_t max_chunk,
+                   agg_error_t *err);
 
 /* Chunk c < l->chunks. */
 void chunk_place(const struct op_layout *l, const struct forest *f, uint64_t c, struct chunk_place *p);

@@ -29,7 +29,8 @@ struct child_edge {
   struct child_slot *slots; /* window of them, inside node->child_slots */
 };
 
-/* One slot at a parent: the chunk that owns it and the one that is next. It is free when its result has landed and the own put was reported sent. */
+/* One slot at a parent: the chunk that owns it and the one that is next. It is free when its result has landed and the own put was reported
+ * sent. */
 #define UP_SLOT_BUSY (NONE - 1) /* as owner: its result has landed, but the own put is not reported sent */
 struct up_slot {
   uint32_t ctx, waiter;
@@ -58,8 +59,8 @@ struct node_op {
   uint8_t active, late;
   uint32_t seq;
   uint64_t deadline;
-  uint64_t next_chunk;  /* next to open, counted over all lanes */
-  uint64_t left;        /* chunks of this lane not finished */
+  uint64_t next_chunk; /* next to open, counted over all lanes */
+  uint64_t left;       /* chunks of this lane not finished */
   struct op_layout layout;
 };
 
@@ -93,7 +94,7 @@ struct node {
 
   struct ctx *ctxs;
   uint32_t n_ctxs, free_ctx, open_ctxs;
-  uint32_t open_parents; /* open chunks that have children here: at most 2 windows, which bounds the puts outstanding on a lane */
+  uint32_t open_parents;   /* open chunks that have children here: at most 2 windows, which bounds the puts outstanding on a lane */
   uint32_t *server_ctx;    /* servers: slot -> open chunk */
   uint32_t *server_parked; /* servers: slot -> parked contributions */
 

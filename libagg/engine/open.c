@@ -173,16 +173,14 @@ static void server_open(struct node *n, uint32_t edge, uint32_t slot) {
     return;
   }
   struct op_layout l;
-  if (op_layout_init(&l, &first->desc, f, n->plan->lanes, n->plan->chunk_bytes, NULL) != AGG_OK)
-    {
-      node_protocol_fault(n, peer, "it named an impossible number of elements");
-      return;
-    }
-  if (first->chunk >= l.chunks || first->chunk % l.lanes != n->config.lane)
-    {
-      node_protocol_fault(n, peer, "it sent a chunk that the operation does not have on this lane");
-      return;
-    }
+  if (op_layout_init(&l, &first->desc, f, n->plan->lanes, n->plan->chunk_bytes, NULL) != AGG_OK) {
+    node_protocol_fault(n, peer, "it named an impossible number of elements");
+    return;
+  }
+  if (first->chunk >= l.chunks || first->chunk % l.lanes != n->config.lane) {
+    node_protocol_fault(n, peer, "it sent a chunk that the operation does not have on this lane");
+    return;
+  }
   struct node_chunk v;
   view_init(n, &v, &l, first->op, first->chunk);
   if (!node_tree(n, &v)->member) {
@@ -227,9 +225,9 @@ void node_server_arrival(struct node *n, uint32_t edge, uint32_t slot) {
 void node_server_reopen(struct node *n, uint32_t slot) {
   for (uint32_t e = 0; n->server_parked[slot] != 0 && e < n->n_children; e++)
     if (n->children[e].slots[slot].landed) {
-    server_open(n, e, slot);
-    return;
-  }
+      server_open(n, e, slot);
+      return;
+    }
 }
 
 /* ---- making a node --------------------------------------------------------------------------------------------------------------- */
@@ -269,8 +267,8 @@ static uint32_t plan_nodes(const struct plan *plan) {
   return nodes;
 }
 
-/* A server makes every result in scratch. A worker folds into scratch where it is an inner node; where it is a root, the trees are chosen so
- * that the result is wanted right there. */
+/* A server makes every result in scratch. A worker folds into scratch where it is an inner node; where it is a root, the trees are chosen
+ * so that the result is wanted right there. */
 uint32_t node_scratch_wanted(const struct plan *plan, uint32_t self) {
   int server = self >= plan->forest[0].workers, inner = 0;
   for (uint32_t i = 0; i < plan->n_forests; i++) {
@@ -304,7 +302,8 @@ static int allocate(struct node *n) {
   n->free_scratch = calloc(MAX_OF(1u, n->n_free_scratch), sizeof *n->free_scratch);
   n->queue_cap = 2 * n->n_ctxs + n->n_children * w + 2 * NODE_OPS_MAX + 8;
   n->queue = calloc(n->queue_cap, sizeof *n->queue);
-  return n->ups && n->children && n->up_slots && n->child_slots && n->ctxs && n->server_ctx && n->server_parked && n->free_scratch && n->queue;
+  return n->ups && n->children && n->up_slots && n->child_slots && n->ctxs && n->server_ctx && n->server_parked && n->free_scratch &&
+         n->queue;
 }
 
 /* What each tree is to this node, so that opening a chunk asks no forest. */

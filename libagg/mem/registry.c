@@ -35,7 +35,8 @@ static int insert(struct mem_registry *g, struct mem_region *region, agg_error_t
   unsigned at = above(g, region->addr);
   int clash = (at > 0 && overlaps(g->regions[at - 1], region->addr, region->len)) ||
               (at < g->count && overlaps(g->regions[at], region->addr, region->len));
-  if (clash) return err_set(err, AGG_EINVAL, "ptr: %zu bytes at %p overlap memory that is registered already", region->len, (void *)region->addr);
+  if (clash)
+    return err_set(err, AGG_EINVAL, "ptr: %zu bytes at %p overlap memory that is registered already", region->len, (void *)region->addr);
   if (g->count == g->cap) {
     unsigned cap = g->cap == 0 ? 64 : 2 * g->cap;
     struct mem_region **grown = realloc(g->regions, cap * sizeof(struct mem_region *));

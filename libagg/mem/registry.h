@@ -10,8 +10,8 @@
 struct mem_region {
   char *addr;
   size_t len;
-  struct mem_block block;                  /* of agg_mem_alloc; all zero otherwise */
-  struct tp_mr *(*mr)[PLANE_TPS_MAX];      /* [reactor][transport]; owned by the region, entries by the transports */
+  struct mem_block block;             /* of agg_mem_alloc; all zero otherwise */
+  struct tp_mr *(*mr)[PLANE_TPS_MAX]; /* [reactor][transport]; owned by the region, entries by the transports */
 };
 
 struct mem_registry {

@@ -14,7 +14,17 @@
 #define WIRE_HEADER_BYTES 64u
 #define WIRE_FORESTS_MAX 4u /* op_desc.forest is less; the planner offers no more */
 
-enum op_kind { OP_ALLREDUCE = 0, OP_REDUCE, OP_BROADCAST, OP_REDUCE_SCATTER, OP_ALLGATHER, OP_GATHER, OP_SCATTER, OP_BARRIER, OP_KIND_COUNT };
+enum op_kind {
+  OP_ALLREDUCE = 0,
+  OP_REDUCE,
+  OP_BROADCAST,
+  OP_REDUCE_SCATTER,
+  OP_ALLGATHER,
+  OP_GATHER,
+  OP_SCATTER,
+  OP_BARRIER,
+  OP_KIND_COUNT
+};
 
 enum wire_flags {
   WIRE_IN_PLACE = 1 /* the payload is not in the slot: it is read at `payload_at` in the child's memory */
@@ -29,16 +39,16 @@ struct op_desc {
 };
 
 struct wire_header {
-  uint32_t comm;     /* communicator within the job */
+  uint32_t comm; /* communicator within the job */
   uint16_t epoch;
   uint32_t op;       /* sequence number of the operation in its priority, from 0, wraps */
   uint32_t chunk;    /* within the operation */
   uint32_t edge_seq; /* of this edge; slot = edge_seq mod window */
   uint8_t flags;
   struct op_desc desc;
-  uint32_t payload;  /* bytes that follow, or stand at payload_at */
+  uint32_t payload; /* bytes that follow, or stand at payload_at */
   uint32_t result_key;
-  uint64_t result_off;  /* where the result is to be put (key 0: nowhere, no payload comes down) */
+  uint64_t result_off; /* where the result is to be put (key 0: nowhere, no payload comes down) */
   uint32_t payload_key;
   uint64_t payload_off; /* WIRE_IN_PLACE */
 };
@@ -73,7 +83,8 @@ void wire_header_encode(const struct wire_header *h, void *out64);
 /* Decodes and bounds every enum and length: 0, or AGG_EPROTO / AGG_EVERSION with a text. max_payload: what fits a slot. */
 int wire_header_decode(const void *in64, uint32_t max_payload, struct wire_header *h, agg_error_t *err);
 
-/* Notices: 30 bits of slot, the top bit says the direction, the next that the result was written through mapped memory (no bytes in the put). */
+/* Notices: 30 bits of slot, the top bit says the direction, the next that the result was written through mapped memory (no bytes in the
+ * put). */
 #define WIRE_NOTICE_DOWN 0x80000000u
 #define WIRE_NOTICE_MAPPED 0x40000000u
 static inline uint32_t wire_notice_up(uint32_t slot) { return slot; }

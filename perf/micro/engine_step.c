@@ -1,6 +1,6 @@
 /*
- * What the engine costs per chunk: drives the nodes of one communicator against each other with no transport and no payload, and prints the time
- * for a chunk at one node. For instruction counts:
+ * What the engine costs per chunk: drives the nodes of one communicator against each other with no transport and no payload, and prints the
+ * time for a chunk at one node. For instruction counts:
  *
  *   valgrind --tool=callgrind --collect-atstart=no --toggle-collect=exchange build/release/engine_step star 4 10000
  *   (the total divided by the "chunk visits" that the program prints)
@@ -89,8 +89,8 @@ int main(int argc, char **argv) {
   uint64_t ns = clock_now_ns() - before;
   uint64_t visits = 0;
   for (uint32_t i = 0; i < w.nodes; i++) visits += node_chunks_done(w.node[i]);
-  printf("%s of %u workers: %llu chunk visits in two operations, %.1f ns a visit in the second\n", argv[1], workers, (unsigned long long)visits,
-         (double)ns / ((double)visits / 2));
+  printf("%s of %u workers: %llu chunk visits in two operations, %.1f ns a visit in the second\n", argv[1], workers,
+         (unsigned long long)visits, (double)ns / ((double)visits / 2));
   for (uint32_t i = 0; i < w.nodes; i++) node_destroy(w.node[i]);
   return 0;
 }

@@ -15,7 +15,7 @@ static void sink_put(struct sink *s, const char *data, size_t len) {
   if (s->broken) return;
   if (s->off > 0 && s->off == s->len) s->off = s->len = 0;
   if (s->len + len > s->cap) {
-    memmove(s->data, s->data + s->off, s->len - s->off);
+    if (s->off > 0) memmove(s->data, s->data + s->off, s->len - s->off);
     s->len -= s->off;
     s->off = 0;
     size_t cap = s->cap > 0 ? s->cap : 4096;

@@ -26,12 +26,17 @@ static const char *const want_theirs[] = {"1001 f32", "of 1000 i32", "reduce of 
 
 static int post_different(agg_comm_t *comm, void *buf, enum difference d, int odd, agg_request_t **req) {
   switch (d) {
-    case DIFF_COUNT: return agg_allreduce(comm, buf, buf, odd ? 1001 : 1000, AGG_F32, AGG_SUM, NULL, req);
-    case DIFF_DTYPE: return agg_allreduce(comm, buf, buf, 1000, odd ? AGG_I32 : AGG_F32, AGG_SUM, NULL, req);
+    case DIFF_COUNT:
+      return agg_allreduce(comm, buf, buf, odd ? 1001 : 1000, AGG_F32, AGG_SUM, NULL, req);
+    case DIFF_DTYPE:
+      return agg_allreduce(comm, buf, buf, 1000, odd ? AGG_I32 : AGG_F32, AGG_SUM, NULL, req);
     case DIFF_KIND:
-      return odd ? agg_reduce(comm, buf, buf, 1000, AGG_F32, AGG_SUM, 0, NULL, req) : agg_allreduce(comm, buf, buf, 1000, AGG_F32, AGG_SUM, NULL, req);
-    case DIFF_ROOT: return agg_broadcast(comm, buf, buf, 1000, AGG_F32, odd ? 1 : 0, NULL, req);
-    default: return agg_allreduce(comm, buf, buf, 1000, AGG_F32, odd ? AGG_MAX : AGG_SUM, NULL, req);
+      return odd ? agg_reduce(comm, buf, buf, 1000, AGG_F32, AGG_SUM, 0, NULL, req)
+                 : agg_allreduce(comm, buf, buf, 1000, AGG_F32, AGG_SUM, NULL, req);
+    case DIFF_ROOT:
+      return agg_broadcast(comm, buf, buf, 1000, AGG_F32, odd ? 1 : 0, NULL, req);
+    default:
+      return agg_allreduce(comm, buf, buf, 1000, AGG_F32, odd ? AGG_MAX : AGG_SUM, NULL, req);
   }
 }
 
@@ -61,7 +66,8 @@ static void check_disagreement(const char *plan, const char *transport, const ch
   for (unsigned i = 0; i < 3; i++) {
     int code = ranks_wait(r, i);
     const struct rank_report *rep = &ranks_reports(r)[i];
-    ck_assert_msg(code == 0 && rep->code == AGG_EMISMATCH, "%s %s case %d rank %u: exit %d, status %d, %s", plan, transport, d, i, code, rep->code, rep->text);
+    ck_assert_msg(code == 0 && rep->code == AGG_EMISMATCH, "%s %s case %d rank %u: exit %d, status %d, %s", plan, transport, d, i, code,
+                  rep->code, rep->text);
     ck_assert_msg(strstr(rep->text, "operation 2:") != NULL && strstr(rep->text, "rank 2 (") != NULL, "%s", rep->text);
     ck_assert_msg(strstr(rep->text, want_ours[d]) != NULL && strstr(rep->text, want_theirs[d]) != NULL, "%s", rep->text);
   }
@@ -82,7 +88,8 @@ START_TEST(ranks_that_disagree_are_told_by_name_through_a_server) {
 }
 END_TEST
 
-/* ---- a rank that never calls ---------------------------------------------------------------------------------------------------------- */
+/* ---- a rank that never calls ----------------------------------------------------------------------------------------------------------
+ */
 
 static int one_never_calls(const agg_config_t *config, struct rank_report *all, void *arg) {
   struct rank_report *own = &all[config->rank];
@@ -117,15 +124,17 @@ START_TEST(a_rank_that_never_calls_is_named) {
     int code = ranks_wait(r, i);
     const struct rank_report *rep = &ranks_reports(r)[i];
     ck_assert_msg(code == 0 && rep->code == AGG_ETIMEDOUT, "rank %u: exit %d, status %d, %s", i, code, rep->code, rep->text);
-    ck_assert_msg(strstr(rep->text, "operation 1") != NULL && strstr(rep->text, "rank 1 (") != NULL && strstr(rep->text, "has not called it") != NULL,
-                  "%s", rep->text);
+    ck_assert_msg(
+        strstr(rep->text, "operation 1") != NULL && strstr(rep->text, "rank 1 (") != NULL && strstr(rep->text, "has not called it") != NULL,
+        "%s", rep->text);
     ck_assert_msg(strstr(rep->text, host) != NULL && strstr(rep->text, "0.3") != NULL, "%s", rep->text);
   }
   ranks_free(r);
 }
 END_TEST
 
-/* ---- somebody dies ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- somebody dies
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 static int reduce_until_it_fails(const agg_config_t *config, struct rank_report *all, void *arg) {
   struct rank_report *own = &all[config->rank];
@@ -188,7 +197,8 @@ START_TEST(workers_are_told_which_server_was_killed) {
 }
 END_TEST
 
-/* ---- those who may not, and what does not fit -------------------------------------------------------------------------------------------- */
+/* ---- those who may not, and what does not fit
+ * -------------------------------------------------------------------------------------------- */
 
 static int only_open(const agg_config_t *config, struct rank_report *all, void *arg) {
   agg_t *agg;

@@ -139,11 +139,11 @@ static void sleep_now(void) {
 
 int turn(void) {
   int n = 0;
+  if (sleeping) sleep_now();
   for (struct end *e = ends; e < ends + CONFORM_ENDS; e++) {
     if (e->tp != NULL) n += poll_end(e);
   }
   if (n == 0 && current->advance != NULL) current->advance();
-  if (n == 0 && sleeping) sleep_now();
   return n;
 }
 
@@ -220,13 +220,20 @@ void pattern_check(const void *at, size_t len, uint32_t seed) {
   }
 }
 
+void byte_check(const void *at, size_t len, unsigned char byte) {
+  const unsigned char *p = at;
+  for (size_t i = 0; i < len; i++) {
+    if (p[i] != byte) ck_abort_msg("byte %zu of %zu was written: %#x, expected %#x", i, len, p[i], byte);
+  }
+}
+
 void mem_open(struct mem *m, struct end *e, size_t len, int backed, uint64_t domain) {
   agg_error_t err = {0};
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   *m = (struct mem){.end = e, .len = len, .fd = -1};
   m->map_len = (size_t)round_up_u64(len + 2 * GUARD, page);
   if (backed) {
-    m->fd = memfd_create("conform", MFD_CLOEXEC);
+    m->fd = memfd_create("conform", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     ck_assert_int_ge(m->fd, 0);
     ck_assert_int_eq(ftruncate(m->fd, (off_t)m->map_len), 0);
   }

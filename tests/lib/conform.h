@@ -48,7 +48,7 @@ struct end *end_open(void);
 void end_close(struct end *e); /* tp and all */
 /* Polls every end once, with a changing number of events at most; returns the number of events. */
 int turn(void);
-/* From here on turn() sleeps in epoll on the ends' descriptors whenever they say that nothing is pending. */
+/* From here on turn() first sleeps in epoll on the ends' descriptors when all ends say that nothing is pending. */
 void turn_sleeping(int on);
 
 /* Turns until cond; fails after 20 s. */
@@ -120,6 +120,7 @@ struct tp_raddr mem_raddr(const struct mem *m, size_t off);
 unsigned char pattern(uint32_t seed, size_t i);
 void pattern_fill(void *at, size_t len, uint32_t seed);
 void pattern_check(const void *at, size_t len, uint32_t seed);
+void byte_check(const void *at, size_t len, unsigned char byte); /* all are `byte`: nothing was written */
 
 /* Puts `len` bytes of `from` (registered) in one piece. */
 void put_one(struct lane *l, const struct mem *from, size_t off, size_t len, struct tp_raddr dst, uint32_t notice, uint64_t token);

@@ -25,9 +25,7 @@ START_TEST(nothing_lands_behind_a_fence) {
   memset(p.mb.at, 0x22, len); /* in use by others again */
   uint32_t notices = p.lb.notices;
   settle();
-  for (size_t i = 0; i < len; i++) {
-    if (p.mb.at[i] != 0x22) ck_abort_msg("byte %zu was written behind the fence", i);
-  }
+  byte_check(p.mb.at, len, 0x22);
   ck_assert_uint_eq(p.lb.notices, notices);
   pair_close(&p);
 }
@@ -43,7 +41,7 @@ START_TEST(own_puts_do_nothing) {
   settle();
   ck_assert_uint_eq(p.la.notices, 0);
   ck_assert_uint_eq(p.lb.sents, 0);
-  for (size_t i = 0; i < p.ma.len; i++) ck_assert_uint_eq(p.ma.at[i], 0x22);
+  byte_check(p.ma.at, p.ma.len, 0x22);
   lane_close(&p.lb);
   UNTIL(p.la.lost);
   pair_close(&p);
@@ -52,10 +50,11 @@ END_TEST
 
 START_TEST(both_ends_fence) {
   struct pair p;
-  pair_open(&p, 1 << 20, _i & 1, NULL);
+  size_t half = 1 << 20; /* of each region: source, target */
+  pair_open(&p, 2 * half, _i & 1, NULL);
   for (uint32_t i = 0; i < 8; i++) {
-    put_one(&p.la, &p.ma, 0, 1 << 20, p.la.window, i, 0);
-    put_one(&p.lb, &p.mb, 0, 1 << 20, p.lb.window, i, 0);
+    put_one(&p.la, &p.ma, 0, half, mem_raddr(&p.mb, half), i, 0);
+    put_one(&p.lb, &p.mb, 0, half, mem_raddr(&p.ma, half), i, 0);
   }
   for (int i = 0; i < _i / 2; i++) turn();
   int a = 0, b = 0;
@@ -104,6 +103,8 @@ START_TEST(mapped_writer_is_told) {
   if (!(OPS->caps & TP_CAP_MAP)) return;
   struct pair p;
   pair_open(&p, 1 << 16, MEM_BACKED, NULL);
+  lanes_alive(&p.la, &p.lb);
+  settle();
   unsigned char *m = OPS->map(p.la.lane, mem_raddr(&p.mb, 0), 1 << 16);
   ck_assert_ptr_nonnull(m);
   ck_assert_int_eq(OPS->shut(p.la.lane), 0);

@@ -69,7 +69,9 @@ struct ranks *ranks_start(const struct ranks_setup *s, rank_fn fn, void *arg) {
   return r;
 }
 
-struct rank_report *ranks_reports(struct ranks *r) { return r->reports; }
+struct rank_report *ranks_reports(struct ranks *r) {
+  return r->reports;
+}
 pid_t ranks_pid(const struct ranks *r, unsigned rank) { return r->pid[rank]; }
 
 static void kill_all(struct ranks *r) {

@@ -1,6 +1,6 @@
 /*
- * Real worker processes for the end-to-end tests: forks n ranks, each of which runs a function with a ready configuration and reports through shared
- * memory. The test process itself never opens an instance, so that forking is clean.
+ * Real worker processes for the end-to-end tests: forks n ranks, each of which runs a function with a ready configuration and reports
+ * through shared memory. The test process itself never opens an instance, so that forking is clean.
  */
 #ifndef TESTS_LIB_RANKS_H
 #define TESTS_LIB_RANKS_H

@@ -24,7 +24,8 @@ static void draw_network(struct rng *r, struct sim_config *c) {
   c->jitter_ns = rng_below(r, 3) == 0 ? between(r, 0, 100000) : between(r, 0, 3000);
   c->lane_bytes_per_us = rates[rng_below(r, 4)];
   c->nic_bytes_per_us = rates[rng_below(r, 4)];
-  c->sent_delay_ns = rng_below(r, 3) == 0 ? between(r, 0, 200000) : between(r, 0, 5000);
+  static const uint64_t sent[] = {1000, 5000, 200000, 5000000};
+  c->sent_delay_ns = between(r, 0, sent[rng_below(r, ARRAY_LEN(sent))]);
   c->poll_delay_ns = rng_below(r, 4) == 0 ? between(r, 0, 50000) : between(r, 0, 1000);
 }
 

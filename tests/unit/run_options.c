@@ -8,9 +8,12 @@ static struct options options;
 static enum option_verdict verdict;
 static agg_error_t err;
 
-static int parse(char **argv) {
+/* The options point into their arguments, so those are kept. */
+static int parse(char **words) {
+  static char *argv[32];
   int argc = 0;
-  while (argv[argc] != NULL) argc++;
+  for (; words[argc] != NULL; argc++) argv[argc] = words[argc];
+  argv[argc] = NULL;
   memset(&err, 0, sizeof(err));
   return options_parse(&options, argc, argv, &verdict, &err);
 }

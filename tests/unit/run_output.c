@@ -45,8 +45,8 @@ static void say(int fd, struct stream *s, const char *text) {
 
 static void expect(const struct rig *r, const char *text) {
   size_t len = r->sink.len - r->sink.off;
-  ck_assert_msg(len == strlen(text) && memcmp(r->sink.data + r->sink.off, text, len) == 0, "got \"%.*s\", expected \"%s\"", (int)len,
-                r->sink.data + r->sink.off, text);
+  ck_assert_msg(len == strlen(text) && (len == 0 || memcmp(r->sink.data + r->sink.off, text, len) == 0), "got \"%.*s\", expected \"%s\"",
+                (int)len, r->sink.data + r->sink.off, text);
 }
 
 START_TEST(every_line_has_its_prefix) {
