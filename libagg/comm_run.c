@@ -36,7 +36,8 @@ static void complete(struct agg_request *r, int status) {
 }
 
 static void on_done(void *user, struct plane_op *op) {
-  (void)user;
+  struct comm_plane *cp = user;
+  cp->client.outstanding--;
   struct agg_request *r = op->user;
   if (atomic_fetch_sub(&r->planes_left, 1) == 1) complete(r, AGG_OK);
 }
@@ -111,8 +112,12 @@ static int client_work(void *user) {
   int did = 0;
   while (cp->taken != posted) {
     struct agg_request *r = atomic_load_explicit(&q->ring[cp->taken % COMM_OPS_MAX], memory_order_relaxed);
+    cp->client.outstanding++; /* the operation may be done within the call */
     int rc = plane_post(cp->plane, &r->ops[cp->lane]);
-    if (rc == AGG_ELIMIT || rc == AGG_ECLOSED) break; /* full: again after the next done; stopped: the end is under way */
+    if (rc == AGG_ELIMIT || rc == AGG_ECLOSED) { /* full: again after the next done; stopped: the end is under way */
+      cp->client.outstanding--;
+      break;
+    }
     cp->taken++;
     did = 1;
     if (rc != AGG_OK) {

@@ -151,7 +151,7 @@ void agg_config_init(agg_config_t *config) {
       .job = LAUNCHER_JOB_DEFAULT,
       .transport = "auto",
       .plan = "auto",
-      .spin_us = 20,
+      .spin_us = 200,
       .timeout_s = 60,
       .join_timeout_s = 60,
       .log_level = AGG_LOG_WARN,

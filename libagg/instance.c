@@ -107,6 +107,7 @@ static int start_reactors(struct agg *a, agg_error_t *err) {
                                 .bind_host = a->config.bind_host,
                                 .peer_host = peer,
                                 .spin_us = a->config.spin_us,
+                                .lazy = 1,
                                 .cpu = -1};
     int code = reactor_start(&rc, &a->reactors[i], err);
     if (code != AGG_OK) return code;

@@ -29,8 +29,7 @@
 
 #define EVENTS_PER_POLL 64
 #define RELAX_TURNS 300 /* empty turns that only relax the core, before each further one yields it */
-#define SYSCALL_POLL_EVERY \
-  16 /* beside one that polls memory, a transport whose poll is a system call and that was quiet is asked once in so many turns */
+#define SYSCALL_POLL_EVERY 128 /* turns between polls of a transport that is_quiet */
 #define QUIET_AFTER 32
 #define TIME_TURNS 512          /* the clock is read once in so many turns ... */
 #define TIME_STEP_NS 5000000ull /* ... and told to the clients at this distance */
@@ -66,8 +65,13 @@ struct reactor {
 
 /* ---- one turn (with the baton) ---------------------------------------------------------------------------------------------- */
 
+/* Whether a transport is asked less often: its poll is a system call, nothing came for a while, and there is one that polls memory. */
+static int is_quiet(const struct reactor *r, const struct reactor_tp *t) {
+  return r->polls_memory && !t->polls_memory && t->quiet > QUIET_AFTER;
+}
+
 static int poll_tp(const struct reactor *r, struct reactor_tp *t) {
-  if (r->polls_memory && !t->polls_memory && t->quiet > QUIET_AFTER && r->turns % SYSCALL_POLL_EVERY != 0) return 0;
+  if (is_quiet(r, t) && r->turns % SYSCALL_POLL_EVERY != 0) return 0;
   struct tp_event events[EVENTS_PER_POLL];
   int n = t->tp.ops->poll(t->tp.tp, events, EVENTS_PER_POLL);
   for (int i = 0; i < n; i++) plane_event(plane_of_event(&events[i]), &events[i]);
@@ -121,7 +125,7 @@ static void set_epoll(struct reactor *r, struct reactor_tp *t, int on) {
 
 static void took_baton(struct reactor *r) {
   for (unsigned i = 0; i < r->n_tps; i++)
-    if (!r->tps[i].polls_memory) set_epoll(r, &r->tps[i], 0);
+    if (!r->tps[i].polls_memory && !is_quiet(r, &r->tps[i])) set_epoll(r, &r->tps[i], 0);
 }
 
 static int arm(struct reactor *r) {
@@ -130,8 +134,16 @@ static int arm(struct reactor *r) {
   return pending;
 }
 
+/* While no client has work outstanding, what peers send can wait until there is some: they need not ring. */
+static int must_listen(const struct reactor *r) {
+  if (!r->config.lazy) return 1;
+  for (const struct reactor_client *c = r->clients; c != NULL; c = c->next)
+    if (c->outstanding != 0) return 1;
+  return 0;
+}
+
 static void release(struct reactor *r) {
-  if (arm(r)) ring(r->wake_fd);
+  if (must_listen(r) && arm(r)) ring(r->wake_fd);
   for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 1);
   pthread_mutex_unlock(&r->baton);
   if (atomic_load(&r->kicked) && atomic_exchange(&r->kicked, 0)) ring(r->wake_fd);

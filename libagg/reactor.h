@@ -21,7 +21,8 @@ struct reactor_config {
   const char *transports; /* "auto", "shm", "tcp" */
   const char *bind_host, *peer_host;
   uint32_t spin_us;
-  int cpu; /* pin the reactor's own thread to it; -1: no */
+  int lazy; /* 1: peers are not asked to ring while no client has work outstanding (workers); 0: they always are (servers) */
+  int cpu;  /* pin the reactor's own thread to it; -1: no */
 };
 
 /* AGG_EINVAL unknown transport; AGG_ENOTSUP asked for and not there; AGG_ESYS, AGG_ENOMEM. Starts the thread. */
@@ -38,6 +39,7 @@ struct reactor_client {
   /* The time, every few milliseconds at most, while the reactor is driven or asleep. */
   void (*time)(void *user, uint64_t now_ns);
   void *user;
+  uint32_t outstanding; /* operations taken and not done; the client keeps it, with the baton */
   int urgent;                  /* its work is done before that of the others */
   struct reactor_client *next; /* the reactor's */
 };

@@ -24,7 +24,7 @@ static int help(void) {
       "\n"
       "  --text PATH    a text file, or a folder of them (" TEXT_DEFAULT
       ")\n"
-      "  --steps N      optimizer steps (800)\n"
+      "  --steps N      optimizer steps (2000)\n"
       "  --batch N      sequences in a step, of all workers together (32)\n"
       "  --svg FILE     write the loss curve there\n"
       "  --seed N       of the first weights and of the sample (1)\n"
@@ -69,15 +69,19 @@ static int take(struct args *args, int option, const char *value) {
     case 'h':
       return help();
     default:
-      fprintf(stderr, "train_lm: see train_lm --help\n"); /* getopt has said what is wrong */
       return -1;
   }
 }
 
 int args_read(struct args *args, int argc, char **argv) {
-  *args = (struct args){.text = TEXT_DEFAULT, .steps = 800, .batch = 32, .seed = 1, .hidden = 128, .layers = 2};
+  *args = (struct args){.text = TEXT_DEFAULT, .steps = 2000, .batch = 32, .seed = 1, .hidden = 128, .layers = 2};
   int option, rc = 0;
-  while (rc == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1) rc = take(args, option, optarg);
+  opterr = 0; /* one line for an error, and it is ours */
+  while (rc == 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+    if (option == ':') fprintf(stderr, "train_lm: %s: a value is missing; see train_lm --help\n", argv[optind - 1]);
+    if (option == '?') fprintf(stderr, "train_lm: %s: unknown option; see train_lm --help\n", argv[optind - 1]);
+    rc = take(args, option, optarg);
+  }
   if (rc == 0 && optind < argc) {
     fprintf(stderr, "train_lm: %s: unexpected; see train_lm --help\n", argv[optind]);
     return -1;

@@ -18,6 +18,14 @@ static void introduce(const struct group *g, const struct args *args, const stru
   fflush(stdout);
 }
 
+/* Asked before the work, not after it. */
+static int can_write(const struct group *g, const char *path) {
+  FILE *f = fopen(path, "ae");
+  if (f == NULL) return group_complain(g, "%s: cannot be written: %s", path, strerror(errno));
+  fclose(f);
+  return 0;
+}
+
 static int write_picture(const struct group *g, const struct args *args, const struct result *r) {
   char subtitle[256];
   snprintf(subtitle, sizeof subtitle, "%u %s, %u %s, plan %s; GRU of %llu x %llu units; %.0f s", g->ranks,
@@ -42,6 +50,7 @@ static void conclude(const struct group *g, const struct result *r) {
 
 static int run(struct group *g, const struct args *args, const struct text *text) {
   struct result result;
+  if (g->rank == 0 && args->svg != NULL && can_write(g, args->svg) != 0) return -1;
   if (g->rank == 0) introduce(g, args, text);
   int rc = train(g, args, text, &result);
   if (rc == 0 && g->rank == 0) conclude(g, &result);

@@ -12,7 +12,7 @@
 #define RIGHT 24.0
 #define TOP 78.0
 #define BOTTOM 64.0
-#define TICKS 6
+#define TICKS 10
 
 #define COLOR_TRAIN "#1f6fb4"
 #define COLOR_HELD_OUT "#d1492e"
@@ -105,14 +105,16 @@ static void draw_axes(const struct frame *g) {
 
 /* ---- curves -------------------------------------------------------------------------------------------------------------------- */
 
-/* A running mean over about `over` points; 1 draws the points themselves. */
-static void draw_line(const struct frame *g, const struct curve *c, double over, const char *style) {
+/* Each point is the mean of those at most `around` steps away; 0 draws the points themselves. */
+static void draw_line(const struct frame *g, const struct curve *c, size_t around, const char *style) {
   if (c->n == 0) return;
-  double mean = c->loss[0];
   fprintf(g->f, "<polyline fill=\"none\" %s points=\"", style);
   for (size_t i = 0; i < c->n; i++) {
-    mean += (c->loss[i] - mean) / fmin((double)i + 1, over);
-    fprintf(g->f, "%.1f,%.1f ", place_x(g, c->step[i]), place_y(g, mean));
+    size_t reach = i < around ? i : around;
+    if (c->n - 1 - i < reach) reach = c->n - 1 - i;
+    double sum = 0.0;
+    for (size_t j = i - reach; j <= i + reach; j++) sum += c->loss[j];
+    fprintf(g->f, "%.1f,%.1f ", place_x(g, c->step[i]), place_y(g, sum / (double)(2 * reach + 1)));
   }
   fprintf(g->f, "\"/>\n");
 }
@@ -164,9 +166,9 @@ static void draw(FILE *f, const struct picture *p) {
   put_escaped(f, p->subtitle);
   fprintf(f, "</text>\n");
   draw_axes(&g);
-  draw_line(&g, p->train, 1, "stroke=\"" COLOR_TRAIN "\" stroke-opacity=\"0.3\" stroke-width=\"1.2\"");
-  draw_line(&g, p->train, 20, "stroke=\"" COLOR_TRAIN "\" stroke-width=\"2.5\" stroke-linejoin=\"round\"");
-  draw_line(&g, p->held_out, 1, "stroke=\"" COLOR_HELD_OUT "\" stroke-width=\"2\"");
+  draw_line(&g, p->train, 0, "stroke=\"" COLOR_TRAIN "\" stroke-opacity=\"0.3\" stroke-width=\"1.2\"");
+  draw_line(&g, p->train, p->train->n / 80 + 1, "stroke=\"" COLOR_TRAIN "\" stroke-width=\"2.5\" stroke-linejoin=\"round\"");
+  draw_line(&g, p->held_out, 0, "stroke=\"" COLOR_HELD_OUT "\" stroke-width=\"2\"");
   draw_points(&g, p->held_out, COLOR_HELD_OUT);
   draw_legend(&g);
   fprintf(f, "</svg>\n");

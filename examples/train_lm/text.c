@@ -13,6 +13,8 @@
 #define HOLD_OUT_EVERY 10
 #define BLOCKS 60
 
+#define RUN_MAX 4
+
 uint64_t hash_bytes(const void *data, size_t bytes) {
   const uint8_t *p = data;
   uint64_t h = 0xcbf29ce484222325u;
@@ -76,15 +78,25 @@ static int read_folder(struct bytes *b, const char *path, char *why, size_t cap)
   return rc;
 }
 
+/* Keeps at most RUN_MAX of the same byte in a row: ruled lines and centred headings teach nothing else. */
+static void squeeze(struct bytes *b) {
+  size_t n = 0, run = 0;
+  for (size_t i = 0; i < b->n; i++) {
+    run = i > 0 && b->data[i] == b->data[i - 1] ? run + 1 : 1;
+    if (run <= RUN_MAX) b->data[n++] = b->data[i];
+  }
+  b->n = n;
+}
+
 static int read_all(struct bytes *b, const char *path, char *why, size_t cap) {
   struct stat st;
   if (stat(path, &st) != 0) return complain(why, cap, path, strerror(errno));
   int rc = S_ISDIR(st.st_mode) ? read_folder(b, path, why, cap) : read_file(b, path, why, cap);
-  if (rc == 0 && b->n < TEXT_BYTES_MIN) {
-    snprintf(why, cap, "%s: %zu bytes of text are too few to learn from: at least %d", path, b->n, TEXT_BYTES_MIN);
-    rc = -1;
-  }
-  return rc;
+  if (rc != 0) return rc;
+  squeeze(b);
+  if (b->n >= TEXT_BYTES_MIN) return 0;
+  snprintf(why, cap, "%s: %zu characters (without repetitions) are too few to learn from: at least %d", path, b->n, TEXT_BYTES_MIN);
+  return -1;
 }
 
 /* Numbers the bytes that occur, in their order, and replaces each byte by its number. */

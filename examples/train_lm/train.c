@@ -20,7 +20,7 @@
 #define WARM_UP 20
 #define MAX_NORM 1.0f
 #define SAMPLE_SYMBOLS 400
-#define TEMPERATURE 0.6f
+#define TEMPERATURE 0.7f
 
 struct trainer {
   struct group *g;

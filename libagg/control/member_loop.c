@@ -92,18 +92,16 @@ static void on_ready(void *user) {
 
 /* From now on messages can name the coordinator as a node. */
 static void name_coordinator(struct member *m, const Ctl__Setup *from, const struct control_setup *s) {
-  char name[CONTROL_NODE_NAME_MAX], where[sizeof m->coordinator];
-  str_copy(where, sizeof where, m->coordinator);
+  char name[CONTROL_NODE_NAME_MAX];
   if (m->has_servers && s->n_nodes > m->size) {
-    (void)snprintf(m->coordinator, sizeof m->coordinator, "%s, which coordinates", control_node_name(s, m->size, name, sizeof name));
+    (void)snprintf(m->coordinator, sizeof m->coordinator, "%s, which coordinates,", control_node_name(s, m->size, name, sizeof name));
     return;
   }
   for (uint32_t i = 0; i < m->size; i++) {
     if (s->nodes[i].pid != from->coordinator_pid || strcmp(s->nodes[i].host, from->coordinator_host) != 0) continue;
-    (void)snprintf(m->coordinator, sizeof m->coordinator, "%s, which coordinates", control_node_name(s, i, name, sizeof name));
+    (void)snprintf(m->coordinator, sizeof m->coordinator, "%s, which coordinates,", control_node_name(s, i, name, sizeof name));
     return;
   }
-  (void)where;
 }
 
 static void take_setup(struct member *m, const Ctl__Setup *from) {

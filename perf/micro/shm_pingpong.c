@@ -126,9 +126,9 @@ static void run(int sock, int first) {
   struct end e = {0};
   meet(&e, sock, first);
   pingpong(&e, first, "spinning, 8 bytes", 2000, 8);
-  pingpong(&e, first, "spinning, 8 bytes", 1000000, 8);
-  pingpong(&e, first, "spinning, header and 8 bytes", 1000000, 72);
-  pingpong(&e, first, "spinning, into place", 200000, 512);
+  pingpong(&e, first, "spinning, 8 bytes", 300000, 8);
+  pingpong(&e, first, "spinning, header and 8 bytes", 300000, 72);
+  pingpong(&e, first, "spinning, into place", 100000, 512);
   for (size_t len = 64u << 10; len <= 1u << 20; len *= 16) {
     uint32_t rounds = (uint32_t)((2048u << 20) / len);
     stream(&e, first, SHM_PATH_DIRECT, "direct (into mapped memory)", rounds, len);

@@ -9,6 +9,7 @@ static void begin(void) {
   struct sim_config c;
   sim_config_init(&c, seed++);
   c.self_driven = 1;
+  c.map = SIM_MAP_BACKED;
   world = sim_create(&c);
   ck_assert_ptr_nonnull(world);
 }

@@ -400,8 +400,9 @@ START_TEST(a_server_that_cannot_start_is_reported) {
 END_TEST
 
 START_TEST(a_server_that_ends_early_ends_the_run) {
-  script("agg-server", SERVER("eval \"echo 127.0.0.1:7000 >&$fd\"; read -r line < /dev/null; exit 0"), 0755);
-  ck_assert_int_eq(RUN("-n", "2", "--servers", "1", "sleep", "1000"), 1);
+  setenv("UP", dir, 1);
+  script("agg-server", SERVER("eval \"echo 127.0.0.1:7000 >&$fd\"; until [ -e \"$UP/up\" ]; do :; done; exit 0"), 0755);
+  ck_assert_int_eq(RUN("-n", "2", "--servers", "1", "sh", "-c", ": > \"$UP/up\"; exec sleep 1000"), 1);
   expect(errors, "server 0 exited with code 0 while it was needed; ending the others");
 }
 END_TEST

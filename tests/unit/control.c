@@ -408,7 +408,7 @@ START_TEST(coordinating_rank_lost_is_named_as_rank) {
   rig_cut(&server);
   rig_wait(&m[0], &m[0].aborted, 1);
   has(m[0].text, "rank 1 (");
-  has(m[0].text, ", which coordinates was lost");
+  has(m[0].text, ", which coordinates, was lost");
   end(2);
 }
 END_TEST

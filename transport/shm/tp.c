@@ -15,6 +15,7 @@
 #include "shm.h"
 
 #define LOOK_EVENTS 64
+#define SHM_LOOK_TURNS_AFTER_SLEEP 8u /* soon, but not at every operation of a caller that arms after each one */
 #define TICK_DIAL_MS 10u   /* a lane waits for room in its peer's backlog */
 #define TICK_SETUP_MS 500u /* lanes and guests grow old */
 
@@ -150,7 +151,7 @@ static int tp_reach(struct tp *tp, const void *address, size_t len) { return shm
 static void disarm(struct tp *tp) {
   for (uint32_t i = 0; i < tp->n_lanes; i++) shm_lane_disarm(tp->lanes[i]);
   tp->armed = 0;
-  tp->until_look = 0;
+  if (tp->until_look > SHM_LOOK_TURNS_AFTER_SLEEP) tp->until_look = SHM_LOOK_TURNS_AFTER_SLEEP;
 }
 
 static int tp_poll(struct tp *tp, struct tp_event *events, int max) {

@@ -107,7 +107,8 @@ static void plan_loss(struct tp_lane *lane, const char *text, uint32_t node) {
   struct sim_world *w = lane->tp->world;
   if (lane->state == SIM_LANE_LOST || lane->state == SIM_LANE_CLOSED || lane->lost_text[0] != '\0') return;
   snprintf(lane->lost_text, sizeof lane->lost_text, "%s (simulated node %u)", text, node);
-  sim_plan(w, MAX_OF(w->now + sim_draw(w, w->config.lost_ns), lane->connected_at), SIM_LOST, lane);
+  uint64_t at = w->now + sim_draw(w, w->config.lost_ns);
+  sim_plan(w, MAX_OF(at, lane->connected_at), SIM_LOST, lane);
 }
 
 static void start_connecting(struct tp_lane *lane) {
@@ -303,7 +304,8 @@ void sim_land(struct sim_put *put) {
     sim_tp_push(to->tp, &(struct tp_event){
                             .kind = TP_NOTICE, .lane = to, .user = to->config.user, .notice = put->notice, .bytes = (uint32_t)put->bytes});
   }
-  lane->last_sent = MAX_OF(w->now + sim_draw(w, w->config.sent_delay_ns), lane->last_sent);
+  uint64_t sent_at = w->now + sim_draw(w, w->config.sent_delay_ns); /* aside: MAX_OF would draw twice */
+  lane->last_sent = MAX_OF(sent_at, lane->last_sent);
   sim_plan(w, lane->last_sent, SIM_SENT, put);
 }
 

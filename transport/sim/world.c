@@ -134,7 +134,8 @@ void sim_wake_node(struct sim_node *node) {
   if (node->poll_planned || node->killed || node->ready == NULL) return;
   struct sim_world *w = node->tps->world;
   node->poll_planned = 1;
-  sim_plan(w, MAX_OF(w->now + sim_draw(w, w->config.poll_delay_ns), node->paused_until), SIM_POLL, node);
+  uint64_t at = w->now + sim_draw(w, w->config.poll_delay_ns);
+  sim_plan(w, MAX_OF(at, node->paused_until), SIM_POLL, node);
 }
 
 static void poll_node(struct sim_world *w, struct sim_node *node) {

@@ -45,6 +45,7 @@ struct tp_mr {
 
 struct mr_slot {
   struct tp_mr *mr;    /* NULL: free */
+  struct tp_mr *spare; /* memory for the next one while it is free: operations register without allocating */
   uint32_t generation; /* of the next key, never 0 */
   uint32_t next_free;
 };

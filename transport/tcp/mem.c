@@ -47,6 +47,7 @@ static int take_slot(struct mr_table *t, uint32_t *slot, agg_error_t *err) {
 
 static void give_slot(struct mr_table *t, uint32_t slot) {
   struct mr_slot *s = &t->slots[slot];
+  s->spare = s->mr;
   s->mr = NULL;
   s->generation = s->generation + 1 == GENERATIONS ? 1 : s->generation + 1;
   s->next_free = NO_SLOT;
@@ -59,19 +60,19 @@ static void give_slot(struct mr_table *t, uint32_t slot) {
 
 int tcp_mem_reg(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err) {
   uint32_t slot = 0;
-  struct tp_mr *r = calloc(1, sizeof *r);
-  if (r == NULL) return err_set(err, AGG_ENOMEM, "no memory to register a region");
   int rc = take_slot(&tp->mem, &slot, err);
-  if (rc != 0) goto free_region;
+  if (rc != 0) return rc;
   struct mr_slot *s = &tp->mem.slots[slot];
+  struct tp_mr *r = s->spare != NULL ? s->spare : calloc(1, sizeof *r);
+  if (r == NULL) {
+    give_slot(&tp->mem, slot);
+    return err_set(err, AGG_ENOMEM, "no memory to register a region");
+  }
+  s->spare = NULL;
   *r = (struct tp_mr){.tp = tp, .addr = mem->addr, .len = mem->len, .domain = mem->domain, .key = s->generation << SLOT_BITS | slot};
   s->mr = r;
   *mr = r;
   return 0;
-
-free_region:
-  free(r);
-  return rc;
 }
 
 void tcp_mem_dereg(struct tp *tp, struct tp_mr *mr) {
@@ -82,7 +83,6 @@ void tcp_mem_dereg(struct tp *tp, struct tp_mr *mr) {
     if (l->rx_mr == mr) tcp_lane_lost(l, "memory was deregistered while %s was writing into it", l->peer);
   }
   give_slot(&tp->mem, slot);
-  free(mr);
 }
 
 struct tp_raddr tcp_raddr(const struct tp_mr *mr, const void *ptr) {
@@ -104,6 +104,9 @@ struct tp_mr *tcp_mem_find(const struct tp *tp, struct tp_raddr at, uint64_t len
 }
 
 void tcp_mem_fini(struct tp *tp) {
-  for (uint32_t i = 0; i < tp->mem.used; i++) free(tp->mem.slots[i].mr);
+  for (uint32_t i = 0; i < tp->mem.used; i++) {
+    free(tp->mem.slots[i].mr);
+    free(tp->mem.slots[i].spare);
+  }
   free(tp->mem.slots);
 }
