@@ -76,10 +76,13 @@ START_TEST(choice_of_path) {
     size_t len;
     uint8_t kind;
   } rows[] = {
-      {&p.ma, &p.mb, 88, SHM_ENTRY_INLINE},          {&plain_a, &plain_b, 72, SHM_ENTRY_INLINE},
-      {&p.ma, &p.mb, 89, SHM_ENTRY_PLACED},          {&plain_a, &p.mb, 100000, SHM_ENTRY_PLACED},
-      {&p.ma, &plain_b, 89, SHM_ENTRY_REGION},       {&plain_a, &plain_b, 8192, SHM_ENTRY_BOUNCE},
-      {&plain_a, &plain_b, 8193, SHM_ENTRY_PRIVATE},
+      {&p.ma, &p.mb, 88, SHM_ENTRY_INLINE},
+      {&plain_a, &plain_b, 72, SHM_ENTRY_INLINE},
+      {&p.ma, &p.mb, 89, SHM_ENTRY_PLACED},
+      {&plain_a, &p.mb, 100000, SHM_ENTRY_PLACED},
+      {&p.ma, &plain_b, 89, SHM_ENTRY_REGION},
+      {&plain_a, &plain_b, SHM_SMALL, SHM_ENTRY_BOUNCE},
+      {&plain_a, &plain_b, SHM_SMALL + 1, SHM_ENTRY_PRIVATE},
   };
   for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
     put_one(&p.la, rows[i].from, 0, rows[i].len, mem_raddr(rows[i].to, 0), i, 0);

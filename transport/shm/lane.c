@@ -199,18 +199,24 @@ static void message(struct tp_lane *l, const struct shm_msg *msg, int fd) {
   }
 }
 
+/* Takes one message: its type, or 0 when there is none or the lane ends. */
+static unsigned read_one(struct tp_lane *l) {
+  struct shm_msg msg;
+  int fd = -1;
+  if (l->watch.fd < 0 || l->eof || l->state == SHM_LANE_LOST) return 0;
+  int rc = shm_sock_recv(l->watch.fd, &msg, &fd);
+  if (rc == -1) l->eof = 1;
+  if (rc == -2) shm_lane_fail(l, "process %d sent a message of another protocol or version", (int)l->peer_pid);
+  if (rc == 1) message(l, &msg, fd);
+  if (fd >= 0) close(fd);
+  return rc == 1 ? msg.type : 0;
+}
+
+/* Bounded, so that a peer that keeps writing keeps nobody else waiting; the socket stays readable. */
+#define READ_MAX 256
+
 void shm_lane_read(struct tp_lane *l) {
-  /* Bounded, so that a peer that keeps writing keeps nobody else waiting; the socket stays readable. */
-  for (int i = 0; i < 256 && l->watch.fd >= 0 && !l->eof && l->state != SHM_LANE_LOST; i++) {
-    struct shm_msg msg;
-    int fd = -1;
-    int rc = shm_sock_recv(l->watch.fd, &msg, &fd);
-    if (rc == 0) return;
-    if (rc == -1) l->eof = 1;
-    if (rc == -2) shm_lane_fail(l, "process %d sent a message of another protocol or version", (int)l->peer_pid);
-    if (rc == 1) message(l, &msg, fd);
-    if (fd >= 0) close(fd);
-  }
+  for (int i = 0; i < READ_MAX && read_one(l) != 0; i++) continue;
 }
 
 /* Messages of a lane that is lost say nothing any more, except by their end. */
@@ -227,7 +233,7 @@ void shm_lane_event(struct tp_lane *l, uint32_t events) {
   if (events & EPOLLOUT) shm_region_announce(l);
   if (l->state == SHM_LANE_LOST)
     discard(l);
-  else
+  else if (read_one(l) != SHM_MSG_BELL) /* behind a bell there is rarely more, and then the socket stays readable: one call less a wake */
     shm_lane_read(l);
   if (dials != l->dials) return; /* the event was of the socket before */
   if (events & (EPOLLHUP | EPOLLERR)) {

@@ -22,7 +22,7 @@
 #define SHM_VIEWS_MAX 4096u    /* regions of one peer seen through one lane */
 #define SHM_KEPT_MAX 256u      /* withdrawn regions that stay mapped for users of map() */
 #define SHM_BLOCK (16u << 10)  /* written between two looks at the gate: about a microsecond */
-#define SHM_SMALL (8u << 10)   /* up to here two copies are cheaper than one by process_vm_readv */
+#define SHM_SMALL (16u << 10)  /* up to here two copies are cheaper than one by process_vm_readv */
 #define SHM_GUESTS_MAX 1024u   /* sockets without a lane: two descriptors each */
 #define SHM_GUEST_NS 5000000000ull
 #define SHM_CONNECT_NS 10000000000ull /* the active end's time to be welcomed */

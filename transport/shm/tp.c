@@ -16,8 +16,8 @@
 
 #define LOOK_EVENTS 64
 #define SHM_LOOK_TURNS_AFTER_SLEEP 8u /* soon, but not at every operation of a caller that arms after each one */
-#define TICK_DIAL_MS 10u   /* a lane waits for room in its peer's backlog */
-#define TICK_SETUP_MS 500u /* lanes and guests grow old */
+#define TICK_DIAL_MS 10u              /* a lane waits for room in its peer's backlog */
+#define TICK_SETUP_MS 500u            /* lanes and guests grow old */
 
 /* ---- descriptors ---- */
 
