@@ -36,8 +36,10 @@ struct comm_plane {
   unsigned reactor;
   struct reactor_client client;
   struct plane *plane;
-  uint32_t taken; /* operations taken from the queue */
-  uint8_t stopped, over;
+  uint32_t taken;    /* operations taken from the queue */
+  uint32_t oldest;   /* no operation before it is outstanding */
+  uint32_t asked_op; /* that the coordinator was asked about, where asked */
+  uint8_t asked, stopped, over;
   uint64_t fence_by_ns;
 };
 

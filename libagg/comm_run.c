@@ -13,6 +13,7 @@
 
 #define FENCE_LIMIT_NS 1000000000ull /* a peer that holds shared memory gets this long to let go */
 #define FAULT_LIMIT_NS 1500000000ull /* for the coordinator to end the group after a fault was reported */
+#define ASK_AFTER_NS 1000000000ull   /* an operation that waits this long makes the coordinator compare what the ranks have called */
 #define LATE_LIMIT_NS 3000000000ull  /* for the coordinator to find out who is late */
 
 /* ---- completing --------------------------------------------------------------------------------------------------------------- */
@@ -128,6 +129,22 @@ static int client_work(void *user) {
   return did;
 }
 
+/* The first operation of the queue that has waited for a while: ranks that each believe to be the root send nothing to one another, so only
+ * the coordinator can see that they disagree. */
+static void ask_about_oldest(struct comm_plane *cp, uint64_t now_ns) {
+  struct agg_comm *c = cp->comm;
+  const struct comm_queue *q = &c->queues[cp->priority];
+  if (cp->lane != 0 || !atomic_load(&c->running)) return;
+  while (cp->oldest != cp->taken && atomic_load(&q->ring[cp->oldest % COMM_OPS_MAX]) == NULL) cp->oldest++;
+  const struct agg_request *r = cp->oldest != cp->taken ? atomic_load(&q->ring[cp->oldest % COMM_OPS_MAX]) : NULL;
+  if (r == NULL || (cp->asked && cp->asked_op == r->seq) || now_ns < r->posted_ns + ASK_AFTER_NS) return;
+  char what[128];
+  op_desc_format(&r->ops[0].desc, what, sizeof what);
+  cp->asked = 1;
+  cp->asked_op = r->seq;
+  member_ask(c->member, cp->priority, r->seq, what, (double)(now_ns - r->posted_ns) / 1e9);
+}
+
 static void client_time(void *user, uint64_t now_ns) {
   struct comm_plane *cp = user;
   struct agg_comm *c = cp->comm;
@@ -136,6 +153,7 @@ static void client_time(void *user, uint64_t now_ns) {
     return;
   }
   plane_time(cp->plane, now_ns);
+  ask_about_oldest(cp, now_ns);
   agg_error_t due = {0};
   pthread_mutex_lock(&c->error_lock);
   if (c->fallback.due_ns != 0 && now_ns >= c->fallback.due_ns) due = c->fallback.error;
@@ -233,11 +251,20 @@ static void explain_on_reactor(void *arg) {
   call->state->waits_for = plane_explain(call->cp->plane, call->op, call->state->text, sizeof call->state->text);
 }
 
+/* Requests are given back to the pool under post_lock only, so that one that is still in the ring can be read. */
+static void describe_call(struct agg_comm *c, uint32_t priority, uint32_t op, char *text, size_t cap) {
+  pthread_mutex_lock(&c->post_lock);
+  const struct agg_request *r = atomic_load(&c->queues[priority].ring[op % COMM_OPS_MAX]);
+  if (r != NULL && r->seq == op) op_desc_format(&r->ops[0].desc, text, cap);
+  pthread_mutex_unlock(&c->post_lock);
+}
+
 static void on_query(void *user, uint32_t priority, uint32_t op, struct control_state *state) {
   struct agg_comm *c = user;
   for (unsigned p = 0; p < AGG_PRIORITY_COUNT; p++) state->posted[p] = atomic_load(&c->queues[p].posted);
   state->waits_for = UINT32_MAX;
   if (priority >= AGG_PRIORITY_COUNT || !atomic_load(&c->running) || atomic_load(&c->status) != AGG_OK) return;
+  describe_call(c, priority, op, state->called, sizeof state->called);
   struct comm_plane *cp = &c->planes[priority * c->setup.plan.lanes];
   struct explain_call call = {.cp = cp, .op = op, .state = state};
   reactor_call(c->agg->reactors[cp->reactor], explain_on_reactor, &call);

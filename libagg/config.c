@@ -85,7 +85,7 @@ static int check_server(const struct setting *s, const char *item, size_t len, a
   if (len >= sizeof text) return err_set(err, AGG_EINVAL, "%s: the address \"%.64s...\" is too long", s->name, item);
   memcpy(text, item, len);
   text[len] = '\0';
-  int rc = net_split(text, AGG_SERVER_PORT, host, sizeof host, &port, err);
+  int rc = net_split(text, CONTROL_SERVER_PORT, host, sizeof host, &port, err);
   if (rc == AGG_OK && (host[0] == '\0' || port == 0)) rc = err_set(err, AGG_EINVAL, "\"%s\": expected host:port", text);
   if (rc != AGG_OK) (void)err_prefix(err, "%s", s->name);
   return rc;

@@ -177,7 +177,16 @@ static int first_server(const struct agg *a, char *host, size_t cap, uint16_t *p
   char first[256];
   str_copy(first, sizeof first, a->config.servers);
   first[strcspn(first, ",")] = '\0';
-  return net_split(first, AGG_SERVER_PORT, host, cap, port, err);
+  return net_split(first, CONTROL_SERVER_PORT, host, cap, port, err);
+}
+
+static int has_token(const struct agg *a) { return a->config.token[0] != '\0' || a->config.token_file[0] != '\0'; }
+
+/* Where rank 0 listens when it is to be reached as `host`. Hosts often map their own name to a loopback address, so with a token it listens
+ * on all addresses; without one only loopback is served. */
+static const char *listen_host(const struct agg *a, const char *host) {
+  int loopback = strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+  return has_token(a) && !loopback ? "" : host;
 }
 
 int instance_world(struct agg *a, char *host, size_t cap, uint16_t *port, unsigned char *group, agg_error_t *err) {
@@ -199,14 +208,15 @@ int instance_world(struct agg *a, char *host, size_t cap, uint16_t *port, unsign
   int rc = net_split(c->coordinator, -1, host, cap, port, err);
   if (rc == AGG_OK && c->rank == 0) {
     uint16_t asked = *port;
-    rc = control_serve(a->control, host, asked, port, err);
+    rc = control_serve(a->control, listen_host(a, host), asked, port, err);
     if (rc == AGG_OK && asked != 0 && *port != asked)
       rc = err_set(err, AGG_EINVAL, "coordinator: this process coordinates on port %u already, not on %u", *port, asked);
   }
   return rc;
 }
 
-/* ---- tickets: magic, port (little-endian), group, host with a terminating zero; the rest is zero ------------------------------------------------------------ */
+/* ---- tickets: magic, port (little-endian), group, host with a terminating zero; the rest is zero
+ * ------------------------------------------------------------ */
 
 #define TICKET_MAGIC "AGT1"
 #define TICKET_PORT 4
@@ -223,9 +233,8 @@ int instance_ticket_make(struct agg *a, agg_ticket_t *ticket, agg_error_t *err) 
     rc = net_split(a->config.coordinator, -1, host, sizeof host, &port, err);
     if (rc == AGG_OK) rc = control_serve(a->control, host, port, &port, err);
   } else {
-    int has_token = a->config.token[0] != '\0' || a->config.token_file[0] != '\0';
-    str_copy(host, sizeof host, !has_token ? "127.0.0.1" : a->config.bind_host[0] != '\0' ? a->config.bind_host : a->host);
-    rc = control_serve(a->control, host, 0, &port, err);
+    str_copy(host, sizeof host, !has_token(a) ? "127.0.0.1" : a->config.bind_host[0] != '\0' ? a->config.bind_host : a->host);
+    rc = control_serve(a->control, listen_host(a, host), 0, &port, err);
   }
   if (rc != AGG_OK) return rc;
   if (strlen(host) >= AGG_TICKET_BYTES - TICKET_HOST)

@@ -33,8 +33,6 @@ struct agg {
 /* Whether the handle can be used in this process; AGG_EFORKED otherwise. */
 static inline int agg_usable(const struct agg *a) { return *(volatile const uint32_t *)a->alive == 1 ? AGG_OK : AGG_EFORKED; }
 
-#define AGG_SERVER_PORT 7171 /* of an agg-server, where none is given */
-
 /* Where the world communicator meets and what its group is called; rank 0 starts to coordinate there when there are no servers. */
 int instance_world(struct agg *a, char *host, size_t cap, uint16_t *port, unsigned char *group, agg_error_t *err);
 int instance_ticket_make(struct agg *a, agg_ticket_t *ticket, agg_error_t *err);

@@ -28,7 +28,7 @@
 #include "base/util.h"
 
 #define EVENTS_PER_POLL 64
-#define RELAX_TURNS 300 /* empty turns that only relax the core, before each further one yields it */
+#define RELAX_TURNS 300        /* empty turns that only relax the core, before each further one yields it */
 #define SYSCALL_POLL_EVERY 128 /* turns between polls of a transport that is_quiet */
 #define QUIET_AFTER 32
 #define TIME_TURNS 512          /* the clock is read once in so many turns ... */

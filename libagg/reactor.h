@@ -39,7 +39,7 @@ struct reactor_client {
   /* The time, every few milliseconds at most, while the reactor is driven or asleep. */
   void (*time)(void *user, uint64_t now_ns);
   void *user;
-  uint32_t outstanding; /* operations taken and not done; the client keeps it, with the baton */
+  uint32_t outstanding;        /* operations taken and not done; the client keeps it, with the baton */
   int urgent;                  /* its work is done before that of the others */
   struct reactor_client *next; /* the reactor's */
 };

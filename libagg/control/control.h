@@ -15,6 +15,7 @@
 #include "topology/choose.h"
 #include "transport.h"
 
+#define CONTROL_SERVER_PORT 7171 /* of an agg-server, where none is given */
 #define CONTROL_TOKEN_MAX 256
 #define CONTROL_SECRET_BYTES 32
 #define CONTROL_GROUP_BYTES 16
@@ -84,6 +85,7 @@ struct control_state {
   uint64_t posted[AGG_PRIORITY_COUNT]; /* operations called so far */
   uint32_t waits_for;                  /* node that the operation asked about waits for here, or UINT32_MAX */
   char text[256];                      /* that wait in words, or "" */
+  char called[128];                    /* the operation asked about as it was called here; "" when it was not, or has completed */
 };
 
 /* All are called on the control thread and must not block or call member_* functions of the same member except member_report_*. */
@@ -124,6 +126,10 @@ void member_fail(struct member *m, int code, const char *text);
 /* Operation `op` of `priority` is late here: the coordinator asks everyone, finds who holds it up, and aborts the group with that sentence
  * within about 1.5 s. text: what is known here, used when the coordinator finds nothing better. Does not block. */
 void member_report_late(struct member *m, uint32_t priority, uint32_t op, const char *what, double waited_s, const char *text);
+/* Operation `op` has been waiting for a while: the coordinator asks everyone what they have called, and aborts the group with AGG_EMISMATCH
+ * if two ranks have called different things (ranks that each believe to be the root send nothing to one another). Otherwise nothing
+ * happens. */
+void member_ask(struct member *m, uint32_t priority, uint32_t op, const char *what, double waited_s);
 /* A fault that ends the group: mismatch, protocol error, lost lane. The coordinator aborts everyone with this code and text. */
 void member_report_fault(struct member *m, int code, uint32_t culprit, const char *text);
 

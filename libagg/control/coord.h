@@ -46,6 +46,7 @@ struct seat {
   uint8_t joined, ready, left, recruited;
   uint8_t answered; /* the QUERY that runs */
   uint64_t posted[AGG_PRIORITY_COUNT];
+  char called[128];
 };
 
 /* A server that a group needs. */
@@ -72,6 +73,7 @@ enum group_state { GROUP_GATHERING, GROUP_CONNECTING, GROUP_RECRUITING, GROUP_SE
 
 struct late {
   int active;
+  int asks;                       /* no deadline has passed: only what the ranks have called is compared */
   uint32_t priority, op, waiting; /* nodes that have not answered */
   double waited_s;
   char what[256];

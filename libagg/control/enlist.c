@@ -21,7 +21,7 @@ static int parse_one(struct enlistment *e, const char *item, size_t len, agg_err
   if (len >= sizeof e->text) return err_set(err, AGG_EINVAL, "a server's address is longer than %zu characters", sizeof e->text - 1);
   memcpy(e->text, item, len);
   e->text[len] = '\0';
-  int rc = net_split(e->text, -1, e->host, sizeof e->host, &e->port, err);
+  int rc = net_split(e->text, CONTROL_SERVER_PORT, e->host, sizeof e->host, &e->port, err);
   if (rc == AGG_OK && (e->host[0] == '\0' || e->port == 0))
     rc = err_set(err, AGG_EINVAL, "server \"%s\": expected host:port (AGG_SERVERS)", e->text);
   return rc;

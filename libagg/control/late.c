@@ -1,6 +1,6 @@
 /*
- * The investigation of a late operation: one QUERY to every node, a second for the answers, then the sentence that says who holds it up.
- * Every investigation ends in ABORT, because the operation's deadline has passed. Never changes a group otherwise.
+ * The investigation of a late operation: one QUERY to every node, a second for the answers, then the sentence that says who holds it up,
+ * and ABORT. One that only asks, before the deadline, ends in ABORT where two ranks have called different things, and in nothing otherwise.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +46,23 @@ static uint32_t list(const struct group *g, enum suspect kind, uint32_t *first, 
   return n;
 }
 
+/* Two ranks that have called different things: 1 and the group is over. */
+static int find_mismatch(struct group *g) {
+  const struct seat *first = NULL;
+  char one[CONTROL_NODE_NAME_MAX], two[CONTROL_NODE_NAME_MAX];
+  for (uint32_t i = 0; i < g->size; i++) {
+    const struct seat *seat = &g->seats[i];
+    if (!seat->answered || seat->called[0] == '\0') continue;
+    if (first == NULL) first = seat;
+    if (strcmp(first->called, seat->called) == 0) continue;
+    group_name(g, (uint32_t)(first - g->seats), one, sizeof one);
+    group_name(g, i, two, sizeof two);
+    group_fail(g, AGG_EMISMATCH, i, "operation %u: %s called %s, but %s called %s", g->late.op, one, first->called, two, seat->called);
+    return 1;
+  }
+  return 0;
+}
+
 static void decide(struct group *g) {
   static const struct {
     enum suspect kind;
@@ -57,6 +74,11 @@ static void decide(struct group *g) {
   char names[340];
   uint32_t culprit = UINT32_MAX;
   event_del(l->timer);
+  if (find_mismatch(g)) return;
+  if (l->asks) {
+    l->active = 0;
+    return;
+  }
   for (size_t i = 0; i < ARRAY_LEN(order); i++) {
     uint32_t n = list(g, order[i].kind, &culprit, names, sizeof names);
     if (n == 0) continue;
@@ -84,18 +106,24 @@ void late_report(struct group *g, const Ctl__Late *from) {
   ctl__frame__init(&f);
   Ctl__Query q;
   ctl__query__init(&q);
-  if (l->active) return;
-  l->timer = event_new(g->c->base, -1, 0, on_timer, g);
+  if (l->active && from->asks) return;
+  int running = l->active && l->priority == from->priority && l->op == from->op;
+  if (l->active && !running && !l->asks) return;
+  l->asks = from->asks;
+  l->waited_s = from->waited_s;
+  str_copy(l->what, sizeof l->what, from->what);
+  str_copy(l->text, sizeof l->text, from->text);
+  if (running) return; /* the answers that are on their way will do */
+  if (l->timer == NULL) l->timer = event_new(g->c->base, -1, 0, on_timer, g);
   if (l->timer == NULL) {
     group_fail(g, AGG_ETIMEDOUT, UINT32_MAX, "%s", from->text);
     return;
   }
   l->active = 1;
+  l->waiting = 0;
+  for (uint32_t i = 0; i < g->setup.n_nodes; i++) g->seats[i].answered = 0;
   q.priority = l->priority = from->priority;
   q.op = l->op = from->op;
-  l->waited_s = from->waited_s;
-  str_copy(l->what, sizeof l->what, from->what);
-  str_copy(l->text, sizeof l->text, from->text);
   f.body_case = CTL__FRAME__BODY_QUERY;
   f.query = &q;
   struct frame *packed = message_pack(&f);
@@ -111,9 +139,10 @@ void late_report(struct group *g, const Ctl__Late *from) {
 void late_state(struct session *s, const Ctl__State *st) {
   struct group *g = s->group;
   struct seat *seat = &g->seats[s->node];
-  if (!g->late.active || seat->answered) return;
+  if (!g->late.active || seat->answered || st->op != g->late.op || st->priority != g->late.priority) return;
   seat->answered = 1;
   for (unsigned i = 0; i < AGG_PRIORITY_COUNT; i++) seat->posted[i] = st->posted[i];
+  str_copy(seat->called, sizeof seat->called, st->called);
   if (--g->late.waiting == 0) decide(g);
 }
 

@@ -200,6 +200,7 @@ struct report {
   struct member *m;
   int code; /* 0: late */
   uint32_t culprit, priority, op;
+  int asks; /* the deadline has not passed */
   double waited_s;
   char what[256];
   char text[AGG_ERROR_TEXT_MAX];
@@ -214,6 +215,7 @@ static void send_late(struct report *r) {
   l.op = r->op;
   l.what = r->what;
   l.waited_s = r->waited_s;
+  l.asks = r->asks;
   l.text = r->text;
   f.body_case = CTL__FRAME__BODY_LATE;
   f.late = &l;
@@ -257,6 +259,13 @@ void member_report_late(struct member *m, uint32_t priority, uint32_t op, const 
   assert(priority < AGG_PRIORITY_COUNT);
   str_copy(r.what, sizeof r.what, what);
   str_copy(r.text, sizeof r.text, text);
+  post_report(m, &r);
+}
+
+void member_ask(struct member *m, uint32_t priority, uint32_t op, const char *what, double waited_s) {
+  struct report r = {.priority = priority, .op = op, .asks = 1, .waited_s = waited_s};
+  assert(priority < AGG_PRIORITY_COUNT);
+  str_copy(r.what, sizeof r.what, what);
   post_report(m, &r);
 }
 

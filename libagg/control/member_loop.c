@@ -126,7 +126,7 @@ static void take_setup(struct member *m, const Ctl__Setup *from) {
 static void answer_query(struct member *m, const Ctl__Query *q) {
   struct control_state state = {.waits_for = UINT32_MAX};
   m->hooks.query(m->hooks.user, q->priority, q->op, &state);
-  message_send_state(m->channel, &state);
+  message_send_state(m->channel, q, &state);
 }
 
 static void unexpected(struct member *m) {

@@ -83,17 +83,21 @@ void message_send_fault(struct channel *ch, int code, uint32_t culprit, const ch
   message_send(ch, &f);
 }
 
-void message_send_state(struct channel *ch, const struct control_state *state) {
+void message_send_state(struct channel *ch, const Ctl__Query *query, const struct control_state *state) {
   struct control_state copy = *state;
   Ctl__Frame f;
   ctl__frame__init(&f);
   Ctl__State s;
   ctl__state__init(&s);
   copy.text[sizeof copy.text - 1] = '\0';
+  s.priority = query->priority;
+  s.op = query->op;
   s.n_posted = AGG_PRIORITY_COUNT;
   s.posted = copy.posted;
   s.waits_for = copy.waits_for;
   s.text = copy.text;
+  copy.called[sizeof copy.called - 1] = '\0';
+  s.called = copy.called;
   f.body_case = CTL__FRAME__BODY_STATE;
   f.state = &s;
   message_send(ch, &f);
@@ -178,6 +182,7 @@ static int check_late(Ctl__Late *l, agg_error_t *err) {
 static int check_state(Ctl__State *s, agg_error_t *err) {
   struct control_state *shape = NULL;
   if (s->n_posted != AGG_PRIORITY_COUNT) return bad(err, "number of priorities");
+  if (check_text(s->called, sizeof shape->called, "operation", err)) return AGG_EPROTO;
   return check_text(s->text, sizeof shape->text, "text", err);
 }
 

@@ -23,7 +23,7 @@ void message_send(struct channel *ch, const Ctl__Frame *f);
 void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body); /* READY, GO, LEAVE, END */
 void message_send_refused(struct channel *ch, int code, const char *text);
 void message_send_fault(struct channel *ch, int code, uint32_t culprit, const char *text);
-void message_send_state(struct channel *ch, const struct control_state *state);
+void message_send_state(struct channel *ch, const Ctl__Query *query, const struct control_state *state);
 
 /* Nodes: the pb side borrows from the control side while it is packed; the control side owns copies. */
 struct message_nodes;

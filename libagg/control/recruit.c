@@ -128,7 +128,7 @@ static void set_up(struct recruit *r, const Ctl__Setup *from) {
 static void answer_query(struct recruit *r, const Ctl__Query *q) {
   struct control_state state = {.waits_for = UINT32_MAX};
   r->hooks->query(r->job, q->priority, q->op, &state);
-  message_send_state(r->session->ch, &state);
+  message_send_state(r->session->ch, q, &state);
 }
 
 static void end(struct session *s, int code, const char *text) {

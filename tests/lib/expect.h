@@ -12,6 +12,23 @@
 
 #define EXPECT_TEXT_MAX 256
 
+/* Whether this is a build with a sanitizer: the allocator is its own then, and everything takes several times as long. */
+#if defined(__has_feature)
+#define SANITIZED_THREADS __has_feature(thread_sanitizer)
+#define SANITIZED (__has_feature(thread_sanitizer) || __has_feature(address_sanitizer))
+#else
+#ifdef __SANITIZE_THREAD__
+#define SANITIZED_THREADS 1
+#else
+#define SANITIZED_THREADS 0
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED 1
+#else
+#define SANITIZED SANITIZED_THREADS
+#endif
+#endif
+
 struct expect {
   agg_dtype_t dtype;
   agg_redop_t op;

@@ -22,7 +22,7 @@
 #define TCP_WAIT_NS 20000000000u    /* the passive end's: longer, so that the end that knows more reports first */
 #define TCP_DEAD_HOST_S 3
 #define TCP_INLINE_MAX 64         /* piece 0 of two, or a small single piece, is kept with its frame */
-#define TCP_STAGE_BYTES 4096      /* read behind a payload: the next frames and the small puts */
+#define TCP_STAGE_BYTES 16384     /* read behind a payload: the next frames and the small puts */
 #define TCP_TURN_BYTES (1u << 20) /* one lane's share of a poll, each way */
 #define TCP_GATHER 32             /* puts in one system call */
 #define TCP_TEXT_MAX 320

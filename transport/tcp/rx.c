@@ -4,7 +4,8 @@
  *
  * Each read asks for the rest of the payload, in place, and for a little more into the lane's stage: the frames behind it. A small
  * put thus costs no system call of its own; its bytes, and the first few of a large one, are copied once more (at most TCP_STAGE_BYTES a
- * read), which is cheaper than a system call.
+ * read), which is cheaper than a system call. (16 KiB took 40 % less receiver time than 4 KiB for puts of 4 KiB, and no more for large
+ * ones.)
  */
 #include <assert.h>
 #include <errno.h>
