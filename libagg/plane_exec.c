@@ -10,6 +10,7 @@
 
 /* A contribution in mapped memory is read in place from here on; below it, header and payload in one slot are nearer together. */
 #define IN_PLACE_FROM_BYTES 1024u
+#define IN_SLOT_FROM_BYTES 1024u
 /* A fold with several targets goes block by block, so that every target but the first is copied out of the cache. */
 #define FOLD_BLOCK_BYTES (16u << 10)
 
@@ -111,7 +112,13 @@ static unsigned gather_inputs(struct plane *p, uint32_t ctx, const struct node_c
   return k;
 }
 
-/* The children's outputs that can be written from here: the result goes there in the same pass. */
+static void *slot_payload(const struct plane *p, const struct plane_lane *l, uint32_t slot) {
+  return l->slots + (size_t)slot * p->stride + WIRE_HEADER_BYTES;
+}
+
+/* The children's outputs that can be written from here: the result goes there in the same pass. An output in private memory of a process on
+ * this host is reached by the child itself, which copies out of its own slot here: quicker than through the kernel, and the slot is its
+ * until then. */
 static unsigned gather_targets(struct plane *p, uint32_t ctx, const struct node_chunk *v) {
   unsigned k = 0;
   if (v->parent != FOREST_NONE) return 0;
@@ -119,9 +126,12 @@ static unsigned gather_targets(struct plane *p, uint32_t ctx, const struct node_
     struct node_child c = node_child(p->node, id);
     struct plane_lane *l = plane_lane_to(p, c.peer);
     if (!c.down_payload || !(l->ops->caps & TP_CAP_MAP)) continue;
-    void *at = l->ops->map(l->lane, l->landed[c.slot].result, v->place.bytes);
+    struct plane_slot *s = &l->landed[c.slot];
+    void *at = l->ops->map(l->lane, s->result, v->place.bytes);
+    s->in_place = at != NULL;
+    s->in_slot = at == NULL && v->place.bytes >= IN_SLOT_FROM_BYTES;
+    if (s->in_slot) at = slot_payload(p, l, c.slot);
     if (at == NULL) continue;
-    l->landed[c.slot].in_place = 1;
     p->targets[k] = at;
     p->target_lanes[k++] = l;
   }
@@ -180,6 +190,7 @@ void plane_send_down(struct plane *p, const struct node_action *a) {
   }
   const struct node_chunk *v = node_chunk(p->node, a->ctx);
   struct piece from = v->own_output ? recv_piece(p, v, l->tp) : v->scratch != FOREST_NONE ? scratch_piece(p, v) : send_piece(p, v);
+  if (s->in_slot) from = (struct piece){.at = slot_payload(p, l, a->slot), .mr = p->block_mr};
   struct tp_src src = {.base = from.at, .len = v->place.bytes, .mr = from.mr != NULL ? from.mr[l->tp] : NULL};
   p->stats.put_bytes += src.len;
   l->ops->put(l->lane, &src, 1, s->result, wire_notice_down(a->slot), (uint64_t)a->ctx + 1);

@@ -10,6 +10,7 @@ struct plane_slot {
   const void *payload;    /* in the slot, or in the child's memory */
   struct tp_raddr result; /* where the child wants its result */
   uint8_t in_place;       /* the fold has written the result there already */
+  uint8_t in_slot;        /* the fold has written the result into the slot's payload, for the child to take from there */
 };
 
 struct plane_lane {

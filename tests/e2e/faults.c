@@ -20,9 +20,9 @@ static void start_server(struct server_proc *s) {
 
 /* ---- the ranks disagree ------------------------------------------------------------------------------------------------------------ */
 
-enum difference { DIFF_COUNT, DIFF_DTYPE, DIFF_KIND, DIFF_ROOT, DIFF_REDOP, DIFF_CASES };
-static const char *const want_ours[] = {"1000 f32", "of 1000 f32", "allreduce of 1000 f32", "from rank 0", "sum"};
-static const char *const want_theirs[] = {"1001 f32", "of 1000 i32", "reduce of 1000 f32", "from rank 1", "max"};
+enum difference { DIFF_COUNT, DIFF_DTYPE, DIFF_KIND, DIFF_ROOT, DIFF_REDOP, DIFF_TWO_ROOTS, DIFF_CASES };
+static const char *const want_ours[] = {"1000 f32", "of 1000 f32", "allreduce of 1000 f32", "from rank 0", "sum", "to rank 0"};
+static const char *const want_theirs[] = {"1001 f32", "of 1000 i32", "reduce of 1000 f32", "from rank 1", "max", "to rank 2"};
 
 static int post_different(agg_comm_t *comm, void *buf, enum difference d, int odd, agg_request_t **req) {
   switch (d) {
@@ -35,8 +35,10 @@ static int post_different(agg_comm_t *comm, void *buf, enum difference d, int od
                  : agg_allreduce(comm, buf, buf, 1000, AGG_F32, AGG_SUM, NULL, req);
     case DIFF_ROOT:
       return agg_broadcast(comm, buf, buf, 1000, AGG_F32, odd ? 1 : 0, NULL, req);
-    default:
+    case DIFF_REDOP:
       return agg_allreduce(comm, buf, buf, 1000, AGG_F32, odd ? AGG_MAX : AGG_SUM, NULL, req);
+    default: /* each believes to be the root: they send each other nothing */
+      return agg_reduce(comm, buf, buf, 1000, AGG_F32, AGG_SUM, odd ? 2 : 0, NULL, req);
   }
 }
 
