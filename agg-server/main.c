@@ -109,9 +109,17 @@ static int serve(struct program *p) {
   return cut ? EXIT_START : EXIT_SUCCESS;
 }
 
+/* Started with 0, 1 or 2 closed: no socket may get such a number, or the log would be written into it. */
+static void open_standard_descriptors(void) {
+  int fd;
+  while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO) continue;
+  if (fd > STDERR_FILENO) close(fd);
+}
+
 int main(int argc, char **argv) {
   static struct program p;
   agg_error_t err = {0};
+  open_standard_descriptors();
   if (args_parse(argc, argv, &p.args, &err) != 0) return fail(EXIT_USAGE, &err);
   if (p.args.help) {
     config_usage(stdout);
@@ -126,7 +134,8 @@ int main(int argc, char **argv) {
     status = fail(EXIT_START, &err);
   } else if (p.args.check) {
     config_print(&p.config, to_stdout, NULL);
-    status = EXIT_SUCCESS;
+    int written = fflush(stdout) == 0 && !ferror(stdout);
+    status = written ? EXIT_SUCCESS : fail(EXIT_START, (err_set(&err, AGG_ESYS, "standard output cannot be written"), &err));
   } else {
     status = serve(&p);
   }

@@ -199,6 +199,13 @@ static int open_planes(struct agg_comm *c, agg_error_t *err) {
   return AGG_OK;
 }
 
+static int why_ended(struct agg_comm *c, agg_error_t *err) {
+  pthread_mutex_lock(&c->error_lock);
+  *err = c->error;
+  pthread_mutex_unlock(&c->error_lock);
+  return err->code;
+}
+
 /* Until all lanes are up, or something ends the communicator. */
 static int await_lanes(struct agg_comm *c, agg_error_t *err) {
   uint64_t deadline = clock_now_ns() + (uint64_t)(c->agg->config.join_timeout_s * 1e9);
@@ -210,11 +217,7 @@ static int await_lanes(struct agg_comm *c, agg_error_t *err) {
       return err_set(err, AGG_ETIMEDOUT, "%u of %u planes have connected to all their peers within %.0f s (AGG_JOIN_TIMEOUT)",
                      atomic_load(&c->connected), c->n_planes, c->agg->config.join_timeout_s);
   }
-  pthread_mutex_lock(&c->error_lock);
-  if (err != NULL) *err = c->error;
-  int code = c->error.code;
-  pthread_mutex_unlock(&c->error_lock);
-  return code;
+  return why_ended(c, err);
 }
 
 struct close_call {
@@ -276,10 +279,15 @@ void comm_unref(struct agg_comm *c) {
 
 static void nothing_on_reactor(void *arg) { (void)arg; }
 
+/* Whatever the reactors were at is done when it returns. */
+static void reactors_pass(struct agg_comm *c) {
+  for (unsigned i = 0; i < c->agg->n_reactors; i++) reactor_call(c->agg->reactors[i], nothing_on_reactor, NULL);
+}
+
 /* After this no hook of a plane is on its way to the control plane any more. */
 static void quiesce(struct agg_comm *c) {
   atomic_store(&c->running, 0);
-  for (unsigned i = 0; i < c->agg->n_reactors; i++) reactor_call(c->agg->reactors[i], nothing_on_reactor, NULL);
+  reactors_pass(c);
 }
 
 /* Closes whatever part of it exists; the struct stays until the last reference goes. */
@@ -295,6 +303,13 @@ static void take_down(struct agg_comm *c) {
   atomic_fetch_sub(&c->agg->buffer_bytes, c->buffer_bytes);
 }
 
+/* From here on faults are told to the coordinator. Those before it end creation: none is on its way any more when it is looked for. */
+static int start_running(struct agg_comm *c, agg_error_t *err) {
+  atomic_store(&c->running, 1);
+  reactors_pass(c);
+  return atomic_load(&c->status) == AGG_OK ? AGG_OK : why_ended(c, err);
+}
+
 static int bring_up(struct agg_comm *c, agg_error_t *err) {
   c->planes = calloc((size_t)AGG_PRIORITY_COUNT * c->setup.plan.lanes, sizeof *c->planes);
   if (c->planes == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
@@ -303,7 +318,7 @@ static int bring_up(struct agg_comm *c, agg_error_t *err) {
   if (rc == AGG_OK) rc = comm_reserve_requests(c);
   if (rc == AGG_OK) rc = open_planes(c, err);
   if (rc == AGG_OK) rc = await_lanes(c, err);
-  return rc;
+  return rc == AGG_OK ? start_running(c, err) : rc;
 }
 
 int comm_create(struct agg *a, const char *host, uint16_t port, const unsigned char *group, uint32_t rank, uint32_t size,
@@ -314,7 +329,6 @@ int comm_create(struct agg *a, const char *host, uint16_t port, const unsigned c
   int rc = join(c, host, port, group, &why);
   if (rc == AGG_OK) {
     rc = bring_up(c, &why);
-    atomic_store(&c->running, rc == AGG_OK); /* from here on faults are told to the coordinator */
     if (rc == AGG_OK)
       rc = member_ready(c->member, &why);
     else
@@ -342,7 +356,7 @@ static void flush(struct agg_comm *c) {
     struct reactor *r = c->agg->reactors[call.cp->reactor];
     for (;;) {
       reactor_call(r, idle_on_reactor, &call);
-      if (call.idle || clock_now_ns() >= limit) break;
+      if (call.idle || atomic_load(&c->status) != AGG_OK || clock_now_ns() >= limit) break;
       reactor_kick(r);
       uint32_t seen = atomic_load(&c->progress);
       reactor_wait(r, &c->progress, seen, clock_now_ns() + 1000000);

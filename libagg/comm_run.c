@@ -24,16 +24,16 @@ static void complete(struct agg_request *r, int status) {
   struct agg_comm *c = r->comm;
   struct reactor *reactor = r->reactor;
   _Atomic uint32_t *word = &r->done;
+  struct callback *callback = r->callback.fn != NULL ? &r->callback : NULL;
   r->status = status;
   atomic_store(&c->queues[r->priority].ring[r->seq % COMM_OPS_MAX], NULL);
   atomic_fetch_add_explicit(&c->operations, 1, memory_order_relaxed);
-  if (r->callback.fn != NULL) {
-    r->callback.status = status;
-    r->callback.after = callback_after;
-    callbacks_push(c->agg->callbacks, &r->callback); /* its own reference keeps r until the callback has run */
-  }
+  r->callback.status = status;
+  r->callback.after = callback_after;
   atomic_store(word, 1); /* from here on a waiter may free r: only the word's address is used below */
   reactor_notify(reactor, word);
+  /* Last: without a waiter the callback's reference is the only one, and r is another operation's as soon as the callback has run. */
+  if (callback != NULL) callbacks_push(c->agg->callbacks, callback);
 }
 
 static void on_done(void *user, struct plane_op *op) {
@@ -71,7 +71,7 @@ void comm_abort(struct agg_comm *c, int code, const char *text) {
   if (!first) return;
   if (code != AGG_ECLOSED) LOG_WARN(&c->agg->log, "communicator %u ended: %s", c->setup.comm, text);
   atomic_fetch_add(&c->progress, 1);
-  if (c->n_planes != 0) reactor_notify(comm_reactor(c, 0), &c->progress);
+  reactor_notify(c->agg->reactors[0], &c->progress); /* plane 0 lives there; it may not have been made yet */
   for (unsigned i = 0; i < c->agg->n_reactors; i++) reactor_kick(c->agg->reactors[i]);
 }
 
@@ -129,6 +129,18 @@ static int client_work(void *user) {
   return did;
 }
 
+/* What was called, while it has not completed, and when; 0 where it has. Requests are given back to the pool under post_lock only, so that
+ * one that is still in the ring can be read, also when another reactor completes it. */
+static uint64_t describe_call(struct agg_comm *c, uint32_t priority, uint32_t op, char *text, size_t cap) {
+  pthread_mutex_lock(&c->post_lock);
+  const struct agg_request *r = atomic_load(&c->queues[priority].ring[op % COMM_OPS_MAX]);
+  int found = r != NULL && r->seq == op;
+  uint64_t posted_ns = found ? r->posted_ns : 0;
+  if (found) op_desc_format(&r->ops[0].desc, text, cap);
+  pthread_mutex_unlock(&c->post_lock);
+  return posted_ns;
+}
+
 /* The first operation of the queue that has waited for a while: ranks that each believe to be the root send nothing to one another, so only
  * the coordinator can see that they disagree. */
 static void ask_about_oldest(struct comm_plane *cp, uint64_t now_ns) {
@@ -136,13 +148,13 @@ static void ask_about_oldest(struct comm_plane *cp, uint64_t now_ns) {
   const struct comm_queue *q = &c->queues[cp->priority];
   if (cp->lane != 0 || !atomic_load(&c->running)) return;
   while (cp->oldest != cp->taken && atomic_load(&q->ring[cp->oldest % COMM_OPS_MAX]) == NULL) cp->oldest++;
-  const struct agg_request *r = cp->oldest != cp->taken ? atomic_load(&q->ring[cp->oldest % COMM_OPS_MAX]) : NULL;
-  if (r == NULL || (cp->asked && cp->asked_op == r->seq) || now_ns < r->posted_ns + ASK_AFTER_NS) return;
-  char what[128];
-  op_desc_format(&r->ops[0].desc, what, sizeof what);
+  if (cp->oldest == cp->taken || (cp->asked && cp->asked_op == cp->oldest)) return;
+  char what[128] = "";
+  uint64_t posted_ns = describe_call(c, cp->priority, cp->oldest, what, sizeof what);
+  if (posted_ns == 0 || now_ns < posted_ns + ASK_AFTER_NS) return;
   cp->asked = 1;
-  cp->asked_op = r->seq;
-  member_ask(c->member, cp->priority, r->seq, what, (double)(now_ns - r->posted_ns) / 1e9);
+  cp->asked_op = cp->oldest;
+  member_ask(c->member, cp->priority, cp->oldest, what, (double)(now_ns - posted_ns) / 1e9);
 }
 
 static void client_time(void *user, uint64_t now_ns) {
@@ -251,20 +263,12 @@ static void explain_on_reactor(void *arg) {
   call->state->waits_for = plane_explain(call->cp->plane, call->op, call->state->text, sizeof call->state->text);
 }
 
-/* Requests are given back to the pool under post_lock only, so that one that is still in the ring can be read. */
-static void describe_call(struct agg_comm *c, uint32_t priority, uint32_t op, char *text, size_t cap) {
-  pthread_mutex_lock(&c->post_lock);
-  const struct agg_request *r = atomic_load(&c->queues[priority].ring[op % COMM_OPS_MAX]);
-  if (r != NULL && r->seq == op) op_desc_format(&r->ops[0].desc, text, cap);
-  pthread_mutex_unlock(&c->post_lock);
-}
-
 static void on_query(void *user, uint32_t priority, uint32_t op, struct control_state *state) {
   struct agg_comm *c = user;
   for (unsigned p = 0; p < AGG_PRIORITY_COUNT; p++) state->posted[p] = atomic_load(&c->queues[p].posted);
   state->waits_for = UINT32_MAX;
   if (priority >= AGG_PRIORITY_COUNT || !atomic_load(&c->running) || atomic_load(&c->status) != AGG_OK) return;
-  describe_call(c, priority, op, state->called, sizeof state->called);
+  (void)describe_call(c, priority, op, state->called, sizeof state->called);
   struct comm_plane *cp = &c->planes[priority * c->setup.plan.lanes];
   struct explain_call call = {.cp = cp, .op = op, .state = state};
   reactor_call(c->agg->reactors[cp->reactor], explain_on_reactor, &call);

@@ -71,7 +71,7 @@ static int is_quiet(const struct reactor *r, const struct reactor_tp *t) {
 }
 
 static int poll_tp(const struct reactor *r, struct reactor_tp *t) {
-  if (is_quiet(r, t) && r->turns % SYSCALL_POLL_EVERY != 0) return 0;
+  if (is_quiet(r, t) && r->turns % SYSCALL_POLL_EVERY != 0 && !t->tp.ops->arm(t->tp.tp)) return 0; /* arm: puts wait to be written */
   struct tp_event events[EVENTS_PER_POLL];
   int n = t->tp.ops->poll(t->tp.tp, events, EVENTS_PER_POLL);
   for (int i = 0; i < n; i++) plane_event(plane_of_event(&events[i]), &events[i]);
@@ -91,6 +91,8 @@ static void tell_time(struct reactor *r) {
 
 static int turn(struct reactor *r) {
   int did = 0;
+  /* Before the clients look, and nowhere else: a kick that was taken back without a turn would be lost. */
+  if (atomic_load_explicit(&r->kicked, memory_order_relaxed)) atomic_exchange(&r->kicked, 0);
   r->turns++;
   for (struct reactor_client *c = r->clients, *next; c != NULL; c = next) {
     next = c->next;
@@ -146,7 +148,7 @@ static void release(struct reactor *r) {
   if (must_listen(r) && arm(r)) ring(r->wake_fd);
   for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 1);
   pthread_mutex_unlock(&r->baton);
-  if (atomic_load(&r->kicked) && atomic_exchange(&r->kicked, 0)) ring(r->wake_fd);
+  if (atomic_load(&r->kicked)) ring(r->wake_fd);
 }
 
 /* The driver sleeps until a transport, a post or a call wants something. */
@@ -157,7 +159,6 @@ static void driver_sleep(struct reactor *r, const _Atomic uint32_t *word, uint32
   int reason = arm(r) || atomic_load(&r->kicked) || atomic_load(&r->callers) || atomic_load(word) != value;
   if (!reason) epoll_wait(r->driver_epoll_fd, events, PLANE_TPS_MAX + 1, (int)MIN_OF(ns / 1000000 + 1, SLEEP_MS));
   atomic_store(&r->asleep, 0);
-  atomic_store(&r->kicked, 0);
   quiet(r->driver_wake_fd);
   for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
   tell_time(r);
@@ -192,18 +193,17 @@ static void *thread_main(void *arg) {
     epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, SLEEP_MS);
     quiet(r->wake_fd);
     pthread_mutex_lock(&r->baton);
-    atomic_store(&r->kicked, 0);
     took_baton(r);
     for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
     struct idle idle = {0};
     tell_time(r);
-    while (!atomic_load(&r->stop) && !atomic_load(&r->wanting) && !atomic_load(&r->callers)) {
+    do { /* one turn at least: it may be a kick that woke it */
       if (turn(r)) {
         idle = (struct idle){0};
       } else if (idle_long(r, &idle)) {
         break;
       }
-    }
+    } while (!atomic_load(&r->stop) && !atomic_load(&r->wanting) && !atomic_load(&r->callers));
     release(r);
     if (atomic_load(&r->wanting) || atomic_load(&r->callers)) sched_yield();
   }
@@ -216,7 +216,6 @@ void reactor_kick(struct reactor *r) {
     if (atomic_load(&r->asleep)) ring(r->driver_wake_fd);
     return;
   }
-  atomic_store(&r->kicked, 0);
   turn(r);
   release(r);
 }
@@ -238,20 +237,22 @@ static void futex_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns) {
 }
 
 void reactor_notify(struct reactor *r, _Atomic uint32_t *word) {
-  /* Pairs with the sleeper's increment before its last look at the word. */
+  /* Both pair with the sleeper's store before its last look at the word. The driver may wait for a word that another reactor changes. */
+  if (atomic_load(&r->asleep)) ring(r->driver_wake_fd);
   if (atomic_load(&r->sleepers) != 0) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
-/* Lets those in that have a call to make. */
-static void let_callers_in(struct reactor *r) {
+/* Lets those in that have a call to make. 0 when somebody else drives now: to wait for the baton could take as long as that one's wait. */
+static int let_callers_in(struct reactor *r) {
   release(r);
   while (atomic_load(&r->callers)) sched_yield();
-  pthread_mutex_lock(&r->baton);
+  if (pthread_mutex_trylock(&r->baton) != 0) return 0;
   took_baton(r);
+  return 1;
 }
 
-/* Drives, asleep where there is nothing to do, until the word changes (1) or the deadline has passed (0). */
-static int drive_for(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns) {
+/* Drives, asleep where there is nothing to do, until the word changes (1), the deadline has passed or the baton is gone (0, *held). */
+static int drive_for(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns, int *held) {
   struct idle idle = {0};
   uint32_t turns = 0;
   took_baton(r);
@@ -266,7 +267,10 @@ static int drive_for(struct reactor *r, _Atomic uint32_t *word, uint32_t value, 
       idle = (struct idle){0};
     }
     if (++turns % TIME_TURNS == 0 && clock_now_ns() >= deadline_ns) return 0;
-    if (atomic_load_explicit(&r->callers, memory_order_relaxed)) let_callers_in(r);
+    if (atomic_load_explicit(&r->callers, memory_order_relaxed) && !let_callers_in(r)) {
+      *held = 0;
+      return 0;
+    }
   }
 }
 
@@ -291,9 +295,10 @@ int reactor_wait(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint
       atomic_fetch_sub(&r->wanting, 1);
     }
     if (got) {
-      int changed = drive_for(r, word, value, deadline_ns);
-      release(r);
+      int changed = drive_for(r, word, value, deadline_ns, &got);
+      if (got) release(r);
       if (changed) return 1;
+      if (!got) continue;
     }
     if (clock_now_ns() >= deadline_ns) return atomic_load_explicit(word, memory_order_acquire) != value;
     sleep_on(r, word, value, deadline_ns);

@@ -28,6 +28,7 @@ static int run(struct perf *perf) {
     agg_comm_get_info(perf->comm, &perf->info);
     code = cases_run(perf);
     if (code == 2) complain("", perf->text);
+    if (code == 0 && (fflush(stdout) != 0 || ferror(stdout))) code = complain("", "standard output cannot be written: results are missing");
   }
   agg_comm_destroy(perf->comm);
   agg_close(perf->agg);

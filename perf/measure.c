@@ -5,6 +5,7 @@
  * ranks (an allreduce of the times after the loop). Inputs are made anew and results checked outside the clock, in the first and the last
  * iteration.
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,16 +56,36 @@ static double cpu_s(void) {
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------------------------- */
 
+/* What the machine can still give without swapping; UINT64_MAX where it does not say. */
+static uint64_t memory_available(void) {
+  char line[128];
+  uint64_t kib = 0;
+  FILE *file = fopen("/proc/meminfo", "re");
+  if (file == NULL) return UINT64_MAX;
+  while (kib == 0 && fgets(line, sizeof(line), file) != NULL) (void)sscanf(line, "MemAvailable: %" SCNu64, &kib);
+  fclose(file);
+  return kib > 0 ? kib * 1024 : UINT64_MAX;
+}
+
+/* Memory is promised freely and given page by page: without the question a size that is too large would fill the machine. */
 static int buffer_get(struct perf *perf, struct buffer *b, size_t bytes) {
   int rc = AGG_OK;
   b->bytes = bytes > 0 ? bytes : 1;
+  uint64_t available = memory_available();
+  if (b->bytes > available) {
+    snprintf(perf->text, sizeof(perf->text),
+             "a buffer of %zu bytes does not fit into the %" PRIu64
+             " bytes of memory that are available: take a smaller -e or --outstanding",
+             b->bytes, available);
+    return -1;
+  }
   if (perf->args.memory == MEMORY_AGG) {
     rc = agg_mem_alloc(perf->agg, b->bytes, &b->base);
     if (rc != AGG_OK) return fail(perf, "agg_mem_alloc", agg_error_text(perf->agg));
   } else {
     if (posix_memalign(&b->base, ALIGN, b->bytes) != 0) {
       b->base = NULL;
-      return fail(perf, "agg-perf", "not enough memory for the buffers: take a smaller -e or --outstanding");
+      return fail(perf, "buffers", "not enough memory: take a smaller -e or --outstanding");
     }
     memset(b->base, 0, b->bytes);
     if (perf->args.memory == MEMORY_REGISTER) rc = agg_mem_register(perf->agg, b->base, b->bytes);

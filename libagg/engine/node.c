@@ -108,7 +108,7 @@ static void deliver(struct node *n, uint32_t id) {
     c->sends++;
     cs->ctx = NONE;
     cs->landed = 0;
-    cs->expected += n->window;
+    cs->expected = edge_seq_after(n, cs->expected, n->window);
     s = next;
   }
   c->first_child = NONE;

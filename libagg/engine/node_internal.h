@@ -135,6 +135,13 @@ int node_check_contribution(struct node *n, uint32_t ctx, uint32_t edge, uint32_
 int node_check_parked(struct node *n, uint32_t edge, uint32_t slot);
 void node_protocol_fault(struct node *n, uint32_t peer, const char *text);
 
+/* `step` (at most a window) further on an edge. Chunk number k has slot k mod window, so the numbers begin again at a multiple of the
+ * window, whatever it is; one window below 2^32, so that the sum cannot wrap. */
+static inline uint32_t edge_seq_after(const struct node *n, uint32_t seq, uint32_t step) {
+  uint32_t end = (UINT32_MAX / n->window - 1) * n->window;
+  return seq + step < end ? seq + step : seq + step - end;
+}
+
 static inline uint32_t child_slot_id(const struct node *n, uint32_t edge, uint32_t slot) { return edge * n->window + slot; }
 
 static inline const struct tree_view *node_tree(const struct node *n, const struct node_chunk *v) {

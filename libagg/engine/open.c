@@ -84,7 +84,8 @@ static void take_up_slot(struct node *n, uint32_t id) {
   struct ctx *c = &n->ctxs[id];
   c->up_edge = node_tree(n, &c->view)->up_edge;
   struct up_edge *e = &n->ups[c->up_edge];
-  c->view.up_seq = e->next_seq++;
+  c->view.up_seq = e->next_seq;
+  e->next_seq = edge_seq_after(n, e->next_seq, 1);
   c->view.up_slot = c->view.up_seq % n->window;
   struct up_slot *s = &e->slots[c->view.up_slot];
   if (s->ctx == NONE)
@@ -101,7 +102,8 @@ static int take_child_slots(struct node *n, uint32_t id, const struct forest *f)
   for (uint32_t i = 0; i < c->view.n_children; i++) {
     uint32_t edge = edges[i];
     struct child_edge *e = &n->children[edge];
-    uint32_t slot = e->next_seq++ % n->window;
+    uint32_t slot = e->next_seq % n->window;
+    e->next_seq = edge_seq_after(n, e->next_seq, 1);
     struct child_slot *cs = &e->slots[slot];
     cs->ctx = id;
     cs->next = NONE;

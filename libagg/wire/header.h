@@ -43,7 +43,7 @@ struct wire_header {
   uint16_t epoch;
   uint32_t op;       /* sequence number of the operation in its priority, from 0, wraps */
   uint32_t chunk;    /* within the operation */
-  uint32_t edge_seq; /* of this edge; slot = edge_seq mod window */
+  uint32_t edge_seq; /* of this edge; slot = edge_seq mod window; begins again at (floor((2^32 - 1) / window) - 1) * window */
   uint8_t flags;
   struct op_desc desc;
   uint32_t payload; /* bytes that follow, or stand at payload_at */

@@ -276,8 +276,10 @@ START_TEST(the_last_rank_may_fail_too) {
 END_TEST
 
 START_TEST(who_ignores_sigterm_is_killed) {
+  setenv("UP", dir, 1);
   ck_assert_int_eq(RUN("-n", "2", "--grace", "0.2", "sh", "-c",
-                       "trap '' TERM; echo up; if [ $AGG_RANK = 1 ]; then exit 4; fi; while :; do sleep 1000; done"),
+                       "if [ $AGG_RANK = 1 ]; then until [ -e \"$UP/up\" ]; do :; done; exit 4; fi\n"
+                       "trap '' TERM; : > \"$UP/up\"; while :; do sleep 1000; done"),
                    4);
   expect(errors, "rank 0 did not end within 0.2 s and was killed");
 }

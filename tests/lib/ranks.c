@@ -21,13 +21,22 @@ struct ranks {
   struct rank_report *reports;
 };
 
+/* Below the ports that the kernel gives to connections, which could take it before rank 0 does. */
+#define PORT_FIRST 12000u
+#define PORTS 20000u
+
 static uint16_t free_port(void) {
+  static uint32_t tried; /* in one process each group has its own */
   struct net_addr addr, bound;
-  int fd = -1;
-  if (net_resolve("127.0.0.1", 0, 1, &addr, 1, NULL) < 1 || net_listen(&addr, 1, &fd, &bound, NULL) != AGG_OK) abort();
-  uint16_t port = net_port(&bound);
-  close(fd);
-  return port;
+  for (uint32_t i = 0; i < PORTS; i++) {
+    uint16_t port = (uint16_t)(PORT_FIRST + ((uint32_t)getpid() * 37 + tried++) % PORTS);
+    int fd = -1;
+    if (net_resolve("127.0.0.1", port, 1, &addr, 1, NULL) < 1) abort();
+    if (net_listen(&addr, 1, &fd, &bound, NULL) != AGG_OK) continue;
+    close(fd);
+    return port;
+  }
+  abort();
 }
 
 static void configure(agg_config_t *c, const struct ranks_setup *s, unsigned rank, uint16_t port) {

@@ -170,7 +170,7 @@ END_TEST
 START_TEST(a_list_of_servers_that_cannot_be) {
   char twice[160];
   begin_two();
-  start_members(1, "nonsense");
+  start_members(1, "store1:nonsense");
   all_failed(1, AGG_EINVAL, "nonsense");
   rig_member_fini(&m[0]);
   snprintf(twice, sizeof twice, "%s,%s", a.address, a.address);

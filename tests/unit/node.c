@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "engine/node.h"
+#include "engine/node_internal.h"
 
 #define WINDOW 3u
 #define FAR_AWAY UINT64_MAX
@@ -94,6 +94,31 @@ START_TEST(a_leaf_keeps_to_its_window) {
   ck_assert_uint_eq(up.slot, 1);
   ck_assert_uint_eq(node_chunk(n, up.ctx)->up_seq, 1 + WINDOW);
   take_none(n);
+  node_destroy(n);
+}
+END_TEST
+
+/* After 2^32 chunks of one edge, or a little before. */
+START_TEST(numbers_of_an_edge_begin_again_with_the_first_slot) {
+  struct plan plan = plan_of(FOREST_STAR, 2, 1, 1);
+  struct node *n = node_of(&plan, 0, 0);
+  struct op_desc d = allreduce_of(2);
+  for (uint32_t window = 1; window <= PLAN_WINDOW_MAX; window++) {
+    n->window = window;
+    uint32_t last = UINT32_MAX / window * window - window - 1;
+    ck_assert_uint_eq(last % window, window - 1);
+    ck_assert_uint_eq(edge_seq_after(n, last - 1, 1), last);
+    ck_assert_uint_eq(edge_seq_after(n, last, 1), 0);
+    ck_assert_uint_eq(edge_seq_after(n, last, window), window - 1);
+    ck_assert_uint_eq(edge_seq_after(n, last - (window - 1), window), 0);
+  }
+  n->window = WINDOW;
+  n->ups[0].next_seq = UINT32_MAX / WINDOW * WINDOW - WINDOW - 1;
+  ck_assert_int_eq(node_post(n, 0, &d, FAR_AWAY), AGG_OK);
+  ck_assert_uint_eq(take(n, ACT_SEND_UP).slot, WINDOW - 1);
+  struct node_action up = take(n, ACT_SEND_UP);
+  ck_assert_uint_eq(up.slot, 0);
+  ck_assert_uint_eq(node_chunk(n, up.ctx)->up_seq, 0);
   node_destroy(n);
 }
 END_TEST
@@ -574,6 +599,7 @@ Suite *make_suite(void) {
   tcase_set_timeout(tc, 300);
   tcase_add_test(tc, a_leaf_sends_up_and_completes_with_the_result);
   tcase_add_test(tc, a_leaf_keeps_to_its_window);
+  tcase_add_test(tc, numbers_of_an_edge_begin_again_with_the_first_slot);
   tcase_add_test(tc, an_operation_without_chunks_on_the_lane_is_done_at_once);
   tcase_add_test(tc, a_full_node_asks_to_be_offered_again);
   tcase_add_test(tc, a_late_operation_is_told_once_and_goes_on);
