@@ -169,7 +169,8 @@ typedef struct agg agg_t;
 AGG_API int agg_open(const agg_config_t *config, agg_t **agg, agg_error_t *err);
 
 /* Destroys what is left on the instance (communicators fail their unfinished operations with AGG_ECLOSED), stops
- * the threads, frees everything. Takes NULL. No other call on the instance may run or follow. */
+ * the threads, frees everything. Takes NULL. No other call on the instance may run or follow, nor a wait for one of its
+ * requests. */
 AGG_API void agg_close(agg_t *agg);
 
 /* Text of the last failed call on this instance made by the calling thread or another; valid until the next failure. */
