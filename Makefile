@@ -152,7 +152,7 @@ clean:
 # the thread sanitizer. Each pass has an output directory of its own.
 CHECK_DIR ?= build/check
 ASAN_SKIP ?= tests/e2e/perf
-TSAN_ONLY ?= tests/conform/shm tests/conform/tcp tests/e2e/collectives tests/e2e/faults tests/e2e/library tests/e2e/server \
+TSAN_ONLY ?= tests/conform/shm tests/conform/tcp tests/e2e/faults tests/e2e/library tests/e2e/server \
              tests/unit/control% tests/unit/shm
 TEST_NAMES := $(patsubst %.c,%,$(TEST_SRC))
 ASAN_NAMES := $(filter-out $(ASAN_SKIP),$(TEST_NAMES))

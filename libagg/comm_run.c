@@ -199,12 +199,13 @@ static void set_fallback(struct agg_comm *c, uint64_t due_ns, int code, const ch
 
 static void report_late(struct comm_plane *cp, uint32_t op, const char *text) {
   struct agg_comm *c = cp->comm;
-  const struct agg_request *r = atomic_load(&c->queues[cp->priority].ring[op % COMM_OPS_MAX]);
-  if (r == NULL) return;
   char what[128], full[AGG_ERROR_TEXT_MAX];
-  op_desc_format(&r->ops[0].desc, what, sizeof what);
+  uint64_t posted_ns = describe_call(c, cp->priority, op, what, sizeof what);
+  if (posted_ns == 0) return;
+  const char *reason = strchr(text, ':'); /* without "operation N" */
+  text = reason != NULL ? reason + 2 : text;
   uint64_t now = clock_now_ns();
-  double waited = (double)(now - r->posted_ns) / 1e9;
+  double waited = (double)(now - posted_ns) / 1e9;
   snprintf(full, sizeof full, "operation %u (%s) timed out after %.1f s: %.256s", op, what, waited, text);
   set_fallback(c, now + LATE_LIMIT_NS, AGG_ETIMEDOUT, full);
   member_report_late(c->member, cp->priority, op, what, waited, text);

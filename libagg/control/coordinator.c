@@ -315,7 +315,7 @@ void coordinator_destroy(struct coordinator *c) {
     event_free(c->listener[i]);
     close(c->listen_fd[i]);
   }
-  fail_groups(c, 1, "the coordinator is shutting down");
+  fail_groups(c, 1, "the coordinating process is ending (shut down before this group had left)");
   for (s = TAILQ_FIRST(&c->sessions); s != NULL; s = next) {
     next = TAILQ_NEXT(s, link);
     if (s->recruit != NULL) {

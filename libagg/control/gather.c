@@ -121,14 +121,18 @@ static struct group *find(struct coordinator *c, const Ctl__Join *j, unsigned ke
 
 static int refuse_taken(struct session *s, const struct group *g, const Ctl__Join *j) {
   char name[CONTROL_NODE_NAME_MAX], text[AGG_ERROR_TEXT_MAX];
-  (void)snprintf(text, sizeof text, "rank %u is taken by %s, so (%s, pid %u) cannot be it: give every process a rank of its own (AGG_RANK)",
+  (void)snprintf(text, sizeof text,
+                 "rank %u is taken by %s, so (%s, pid %u) cannot be it: give every process a rank of its own (AGG_RANK), and "
+                 "every run a name of its own (AGG_JOB)",
                  j->rank, group_name(g, j->rank, name, sizeof name), j->node->host, j->node->pid);
   session_refuse(s, AGG_EMISMATCH, text);
   return AGG_EMISMATCH;
 }
 
 static int check_new(const struct coordinator *c, const Ctl__Join *j, agg_error_t *err) {
-  if (c->draining) return err_set(err, AGG_ELIMIT, "the coordinator is draining: it takes no new groups");
+  if (c->draining)
+    return err_set(err, AGG_ELIMIT,
+                   "the server drains before it ends: it takes no new groups; use another, or wait until it is started again");
   if (j->size == 0 || j->rank >= j->size) return err_set(err, AGG_EMISMATCH, "rank %u is not below the group's size %u", j->rank, j->size);
   if (j->size > c->max_world) {
     const char *cure = c->recruit != NULL ? "start the server with a larger --max-world" : "that is the most there can be";
@@ -137,8 +141,9 @@ static int check_new(const struct coordinator *c, const Ctl__Join *j, agg_error_
   }
   if (j->size > c->max_connections) {
     return err_set(err, AGG_ELIMIT,
-                   "a group of %u ranks needs more connections than this coordinator may hold: at most %u (raise ulimit -n there)", j->size,
-                   c->max_connections);
+                   "a group of %u ranks needs more connections than this coordinator holds: at most %u; use an agg-server, with a larger "
+                   "--max-connections and ulimit -n",
+                   j->size, c->max_connections);
   }
   if (c->n_seats + j->size > COORD_SEATS_MAX)
     return err_set(err, AGG_ELIMIT, "the coordinator's groups hold %u ranks already: at most %u", c->n_seats, COORD_SEATS_MAX);

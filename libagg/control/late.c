@@ -87,7 +87,7 @@ static void decide(struct group *g) {
     return;
   }
   if (l->text[0] != '\0') {
-    group_fail(g, AGG_ETIMEDOUT, UINT32_MAX, "%s", l->text);
+    group_fail(g, AGG_ETIMEDOUT, UINT32_MAX, "operation %u (%.80s) timed out after %.1f s: %.300s", l->op, l->what, l->waited_s, l->text);
   } else {
     group_fail(g, AGG_ETIMEDOUT, UINT32_MAX, "operation %u (%.80s): all ranks have called it and it is not finished; waited %.1f s", l->op,
                l->what, l->waited_s);

@@ -21,6 +21,7 @@
 #include "base/util.h"
 #include "coord.h"
 
+#define PROBE_DESCRIPTORS 8
 #define STOP_WAIT_NS 5000000000ull /* how long control_stop lets running groups of the embedded coordinator end */
 #define STOP_LOOK_US 5000
 
@@ -155,6 +156,16 @@ static void stop_task(void *arg) {
   event_active(c->stop_timer, EV_TIMEOUT, 1);
 }
 
+/* libevent ends the process when it finds no descriptors for a new base, so they are asked for first. */
+static int descriptors_left(agg_error_t *err) {
+  int fd[PROBE_DESCRIPTORS], n = 0;
+  while (n < PROBE_DESCRIPTORS && (fd[n] = eventfd(0, EFD_CLOEXEC)) >= 0) n++;
+  int why = errno,
+      rc = n == PROBE_DESCRIPTORS ? AGG_OK : err_sys(err, AGG_ESYS, why, "the control thread finds no descriptors (raise ulimit -n)");
+  while (n > 0) close(fd[--n]);
+  return rc;
+}
+
 static struct event_base *make_base(void) {
   struct event_config *config = event_config_new();
   if (config == NULL) return NULL;
@@ -167,6 +178,7 @@ static struct event_base *make_base(void) {
 static int make_loop(struct control *c, agg_error_t *err) {
   c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (c->wake_fd < 0) return err_sys(err, AGG_ESYS, errno, "control thread: eventfd");
+  if (descriptors_left(err) != AGG_OK) return AGG_ESYS;
   c->base = make_base();
   if (c->base == NULL) return err_set(err, AGG_ESYS, "control thread: libevent cannot make an event base");
   c->wake = event_new(c->base, c->wake_fd, EV_READ | EV_PERSIST, on_wake, c);

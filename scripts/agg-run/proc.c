@@ -61,10 +61,10 @@ int proc_start_server(struct job *job, struct proc *p, agg_error_t *err) {
   snprintf(number, sizeof(number), "%d", ready[1]);
   snprintf(token, sizeof(token), "AGG_TOKEN=%s", job->token);
   unsigned more = job->options->n_server_args;
-  char **argv = calloc(more + 6, sizeof(*argv));
+  char **argv = calloc(more + 8, sizeof(*argv));
   int rc = argv == NULL ? err_set(err, AGG_ENOMEM, "out of memory") : AGG_OK;
   if (rc == AGG_OK) {
-    char *fixed[] = {"agg-server", "--listen", "127.0.0.1:0", "--ready-fd", number};
+    char *fixed[] = {"agg-server", "--listen", "127.0.0.1:0", "--ready-fd", number, "--log-level", "warn"}; /* --server-args can raise it */
     memcpy(argv, fixed, sizeof(fixed));
     for (unsigned i = 0; i < more; i++) argv[ARRAY_LEN(fixed) + i] = job->options->server_args[i];
     struct launch l = {.path = job->server, .argv = argv, .env = {token, CLEARED[0]}, .n_env = 2, .in = -1, .keep = ready[1]};

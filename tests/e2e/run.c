@@ -383,8 +383,8 @@ START_TEST(workers_learn_the_servers_addresses) {
          0755);
   ck_assert_int_eq(
       RUN("-n", "2", "--servers", "2", "--server-args", "--flag 'x y'", "sh", "-c", "echo $AGG_SERVERS ${AGG_COORDINATOR-none}"), 0);
-  expect(out, "[s0] start 127.0.0.1:0 --flag x y\n");
-  expect(out, "[s1] start 127.0.0.1:0 --flag x y\n");
+  expect(out, "[s0] start 127.0.0.1:0 --log-level warn --flag x y\n");
+  expect(out, "[s1] start 127.0.0.1:0 --log-level warn --flag x y\n");
   expect(out, "[0] 127.0.0.1:7000,127.0.0.1:7000 none\n");
   expect(out, "[1] 127.0.0.1:7000,127.0.0.1:7000 none\n");
   expect(out, "[s0] drained\n");

@@ -420,7 +420,7 @@ START_TEST(a_coordinator_that_shuts_down_says_so) {
   for (uint32_t i = 0; i < 2; i++) {
     rig_wait(&m[i], &m[i].aborted, 1);
     ck_assert_int_eq(m[i].code, AGG_EPEER);
-    has(m[i].text, "shutting down");
+    has(m[i].text, "shut down");
     rig_member_fini(&m[i]);
   }
 }

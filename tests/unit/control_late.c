@@ -102,7 +102,7 @@ END_TEST
 START_TEST(late_and_all_have_called) {
   late_group(3);
   report(0);
-  all_late(3, UINT32_MAX, "rank 0 waits for chunk 3 of rank 2");
+  all_late(3, UINT32_MAX, "operation 41 (allreduce of 1000 f32, sum) timed out after 60.0 s: rank 0 waits for chunk 3 of rank 2");
   end(3);
 }
 END_TEST

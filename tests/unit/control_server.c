@@ -277,7 +277,7 @@ START_TEST(draining_goes_on_with_what_runs_and_refuses_the_rest) {
   rig_join(&m[2]);
   rig_joined(&m[2]);
   ck_assert_int_eq(m[2].rc, AGG_ELIMIT);
-  has(m[2].err.text, "draining");
+  has(m[2].err.text, "drains");
   ck_assert_int_eq(m[0].aborted + m[1].aborted, 0);
   end_members(3);
   rig_server_wait(&b, &b.ended, 1);
