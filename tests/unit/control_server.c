@@ -79,7 +79,10 @@ START_TEST(a_server_that_refuses_gives_its_reason) {
   start_members(2, list);
   all_failed(2, AGG_ELIMIT, b.refuse);
   has(m[0].err.text, "server 1 (127.0.0.1:");
-  if (a.prepared) rig_server_wait(&a, &a.ended, 1);
+  pthread_mutex_lock(&a.mu);
+  int prepared = a.prepared;
+  pthread_mutex_unlock(&a.mu);
+  if (prepared) rig_server_wait(&a, &a.ended, 1);
   end_members(2);
   end_two();
   ck_assert_int_eq(a.prepared, a.ended);
