@@ -112,6 +112,11 @@ $(O)/train_lm: $(call obj,$(LM_SRC)) $(O)/$(SONAME)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(LM_SRC)) -L$(O) -lagg -lm
 
+# What a chunk costs in the engine.
+$(O)/engine_step: $(call obj,perf/micro/engine_step.c $(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c) libagg/wire/header.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
+
 # Speed of the sum kernels beside memcpy.
 $(O)/sum_bw: $(call obj,perf/micro/sum_bw.c $(wildcard libagg/reduce/*.c) libagg/base/names.c)
 	$(call say,LD,$@)
