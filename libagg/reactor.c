@@ -121,7 +121,7 @@ static void quiet(int fd) {
  * own thread's set only when a driver sleeps; the others are level-triggered and leave it whenever somebody drives. */
 static void set_epoll(struct reactor *r, struct reactor_tp *t, int on) {
   if (t->in_epoll == on) return;
-  struct epoll_event e = {.events = on ? EPOLLIN : 0};
+  struct epoll_event e = {.events = on ? EPOLLIN : 0, .data.u64 = (uint64_t)(t - r->tps) + 1};
   if (epoll_ctl(r->epoll_fd, EPOLL_CTL_MOD, t->tp.ops->fd(t->tp.tp), &e) == 0) t->in_epoll = on;
 }
 
@@ -151,16 +151,22 @@ static void release(struct reactor *r) {
   if (atomic_load(&r->kicked)) ring(r->wake_fd);
 }
 
+/* Transports that have something are asked at every turn again. */
+static void not_quiet(struct reactor *r, const struct epoll_event *events, int n) {
+  for (int i = 0; i < n; i++)
+    if (events[i].data.u64 != 0) r->tps[events[i].data.u64 - 1].quiet = 0;
+}
+
 /* The driver sleeps until a transport, a post or a call wants something. */
 static void driver_sleep(struct reactor *r, const _Atomic uint32_t *word, uint32_t value, uint64_t ns) {
   struct epoll_event events[PLANE_TPS_MAX + 1];
   for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 0);
   atomic_store(&r->asleep, 1);
   int reason = arm(r) || atomic_load(&r->kicked) || atomic_load(&r->callers) || atomic_load(word) != value;
-  if (!reason) epoll_wait(r->driver_epoll_fd, events, PLANE_TPS_MAX + 1, (int)MIN_OF(ns / 1000000 + 1, SLEEP_MS));
+  int n = reason ? 0 : epoll_wait(r->driver_epoll_fd, events, PLANE_TPS_MAX + 1, (int)MIN_OF(ns / 1000000 + 1, SLEEP_MS));
   atomic_store(&r->asleep, 0);
   quiet(r->driver_wake_fd);
-  for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
+  not_quiet(r, events, n);
   tell_time(r);
 }
 
@@ -190,18 +196,18 @@ static void *thread_main(void *arg) {
   struct reactor *r = arg;
   struct epoll_event events[PLANE_TPS_MAX + 1];
   while (!atomic_load(&r->stop)) {
-    epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, SLEEP_MS);
+    int n = epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, SLEEP_MS);
     quiet(r->wake_fd);
     pthread_mutex_lock(&r->baton);
+    not_quiet(r, events, n);
     took_baton(r);
-    for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].quiet = 0;
     struct idle idle = {0};
     tell_time(r);
     do { /* one turn at least: it may be a kick that woke it */
       if (turn(r)) {
         idle = (struct idle){0};
-      } else if (idle_long(r, &idle)) {
-        break;
+      } else if (!must_listen(r) || idle_long(r, &idle)) {
+        break; /* nothing is waited for, or nothing comes */
       }
     } while (!atomic_load(&r->stop) && !atomic_load(&r->wanting) && !atomic_load(&r->callers));
     release(r);
@@ -325,8 +331,9 @@ void reactor_remove(struct reactor *r, struct reactor_client *c) {
 /* ---- start and stop --------------------------------------------------------------------------------------------------------------------
  */
 
-static int add_to_epoll(int epoll_fd, int fd, agg_error_t *err) {
-  struct epoll_event e = {.events = EPOLLIN};
+/* which: the transport's number + 1, 0 for the wake-up descriptor */
+static int add_to_epoll(int epoll_fd, int fd, uint64_t which, agg_error_t *err) {
+  struct epoll_event e = {.events = EPOLLIN, .data.u64 = which};
   return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? AGG_OK : err_sys(err, AGG_ESYS, errno, "epoll_ctl");
 }
 
@@ -341,8 +348,8 @@ static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err
   t->in_epoll = 1;
   r->polls_memory |= t->polls_memory;
   r->n_tps++;
-  rc = add_to_epoll(r->epoll_fd, ops->fd(t->tp.tp), err);
-  return rc == AGG_OK ? add_to_epoll(r->driver_epoll_fd, ops->fd(t->tp.tp), err) : rc;
+  rc = add_to_epoll(r->epoll_fd, ops->fd(t->tp.tp), r->n_tps, err);
+  return rc == AGG_OK ? add_to_epoll(r->driver_epoll_fd, ops->fd(t->tp.tp), r->n_tps, err) : rc;
 }
 
 static int open_tps(struct reactor *r, agg_error_t *err) {
@@ -405,8 +412,8 @@ int reactor_start(const struct reactor_config *config, struct reactor **out, agg
   r->driver_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   int all = r->epoll_fd >= 0 && r->wake_fd >= 0 && r->driver_epoll_fd >= 0 && r->driver_wake_fd >= 0;
   int rc = all ? AGG_OK : err_sys(err, AGG_ESYS, errno, "cannot make the reactor's descriptors");
-  if (rc == AGG_OK) rc = add_to_epoll(r->epoll_fd, r->wake_fd, err);
-  if (rc == AGG_OK) rc = add_to_epoll(r->driver_epoll_fd, r->driver_wake_fd, err);
+  if (rc == AGG_OK) rc = add_to_epoll(r->epoll_fd, r->wake_fd, 0, err);
+  if (rc == AGG_OK) rc = add_to_epoll(r->driver_epoll_fd, r->driver_wake_fd, 0, err);
   if (rc == AGG_OK) rc = open_tps(r, err);
   if (rc == AGG_OK) rc = start_thread(r, err);
   if (rc != AGG_OK) {

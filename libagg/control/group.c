@@ -294,12 +294,24 @@ static void unexpected(struct session *s) {
              group_name(s->group, s->node, name, sizeof name), state_name(&states, s->group->state));
 }
 
+/* A lane to a rank that has left closes before the others hear of the leaving: the reporter cannot know, the coordinator does. */
+static void take_fault(struct group *g, const Ctl__Fault *f) {
+  char name[CONTROL_NODE_NAME_MAX];
+  uint32_t culprit = f->culprit < g->setup.n_nodes ? f->culprit : UINT32_MAX;
+  if (f->code == AGG_EPEER && culprit < g->size && g->seats[culprit].left) {
+    group_fail(g, f->code, culprit, "%s has left the communicator (agg_comm_destroy) and is still needed: %.300s",
+               group_name(g, culprit, name, sizeof name), f->text);
+    return;
+  }
+  group_fail(g, f->code, culprit, "%s", f->text);
+}
+
 void group_message(struct session *s, const Ctl__Frame *f) {
   struct group *g = s->group;
   struct seat *seat = &g->seats[s->node];
   int is_server = s->node >= g->size;
   if (f->body_case == CTL__FRAME__BODY_FAULT) {
-    group_fail(g, f->fault->code, f->fault->culprit < g->setup.n_nodes ? f->fault->culprit : UINT32_MAX, "%s", f->fault->text);
+    take_fault(g, f->fault);
   } else if (is_server && g->state == GROUP_RECRUITING && !seat->recruited) {
     enlist_answer(s, f);
   } else if (f->body_case == CTL__FRAME__BODY_READY && g->state == GROUP_SETTING_UP && !seat->ready) {
