@@ -7,14 +7,14 @@ V ?= 0
 
 VERSION := 0.1.0
 SONAME := libagg.so.0
-PKGS := libprotobuf-c openssl libevent_core libevent_openssl libevent_pthreads
+PKGS := libprotobuf-c openssl libevent_core
 TEST_PKGS := check
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
-CFLAGS_release := -O2 -g -DNDEBUG_SLOW
-CFLAGS_debug := -O0 -g3 -DAGG_DEBUG
-CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -DAGG_DEBUG
-CFLAGS_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread -DAGG_DEBUG
+CFLAGS_release := -O2 -g
+CFLAGS_debug := -O0 -g3
+CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
 ifeq ($(filter $(BUILD),release debug asan tsan),)
