@@ -169,7 +169,6 @@ static void stop(void *arg) {
   sum->put_bytes += s.put_bytes;
   sum->folds += s.folds;
   sum->fold_bytes += s.fold_bytes;
-  sum->late_allocs += s.late_allocs;
 }
 
 void job_planes_stop(struct job *job) {

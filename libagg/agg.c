@@ -95,7 +95,6 @@ int agg_comm_get_info(const agg_comm_t *c, agg_comm_info_t *info) {
     struct stats_call call = {.plane = c->planes[i].plane};
     reactor_call(c->agg->reactors[c->planes[i].reactor], stats_on_reactor, &call);
     made.chunks += call.stats.chunks;
-    made.late_allocs += call.stats.late_allocs;
   }
   *info = made;
   return AGG_OK;

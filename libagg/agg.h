@@ -220,7 +220,7 @@ typedef struct agg_comm_info {
   uint64_t buffer_bytes; /* memory that this communicator holds for windows */
   uint64_t operations;   /* completed */
   uint64_t chunks;       /* chunks that this process has finished */
-  uint64_t late_allocs;  /* allocations on the data path after the first operation; 0 unless something is wrong */
+  uint64_t late_allocs;  /* times the pool of requests grew after the first operation: 0 once as many were outstanding before */
 } agg_comm_info_t;
 
 AGG_API int agg_comm_get_info(const agg_comm_t *comm, agg_comm_info_t *info);

@@ -98,7 +98,7 @@ uint32_t plane_unfenced_peer(const struct plane *p);
 uint32_t plane_explain(const struct plane *p, uint32_t seq, char *text, size_t cap);
 
 struct plane_stats {
-  uint64_t chunks, puts, put_bytes, folds, fold_bytes, late_allocs;
+  uint64_t chunks, puts, put_bytes, folds, fold_bytes;
 };
 void plane_get_stats(const struct plane *p, struct plane_stats *stats);
 int plane_idle(const struct plane *p); /* no operation, no chunk, and every put is on its way */
