@@ -1,0 +1,19 @@
+/*
+ * Devices for tests on real verbs, which run as root in a guest kernel (scripts/testbed/run): Soft-RoCE on dummy interfaces of this
+ * namespace, so that both ends can live in one process. Fails the test where it cannot.
+ */
+#ifndef TESTS_BED_H
+#define TESTS_BED_H
+
+#define BED_DEVICES 2
+
+/* Makes sure that there are `n` devices: interface dK with address 10.0.K.1 and MTU 9000, rxe device rxeK. */
+void bed_devices(unsigned n);
+/* Takes the interface up or down and waits until the port's state says so. */
+void bed_link(unsigned k, int up);
+/* All links up: before a test, since the one before may have ended in the middle. */
+void bed_links_up(void);
+/* Runs a program of the PATH and waits for it; its exit status. `line` is split at spaces. */
+int bed_run(const char *line);
+
+#endif
