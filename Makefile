@@ -7,7 +7,7 @@ V ?= 0
 
 VERSION := 0.1.0
 SONAME := libagg.so.0
-PKGS := libprotobuf-c openssl libevent_core
+PKGS := libprotobuf-c openssl libevent_core libibverbs librdmacm
 TEST_PKGS := check
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
@@ -37,15 +37,17 @@ Q :=
 say = @:
 endif
 
-LIB_SRC := $(wildcard libagg/*.c libagg/base/*.c libagg/wire/*.c libagg/reduce/*.c libagg/engine/*.c libagg/mem/*.c libagg/control/*.c topology/*.c transport/*.c transport/shm/*.c transport/tcp/*.c)
+LIB_SRC := $(wildcard libagg/*.c libagg/base/*.c libagg/wire/*.c libagg/reduce/*.c libagg/engine/*.c libagg/mem/*.c libagg/control/*.c topology/*.c transport/*.c transport/doctor/*.c transport/shm/*.c transport/tcp/*.c transport/verbs/*.c)
 SIM_SRC := $(wildcard transport/sim/*.c)
 SERVER_SRC := $(wildcard agg-server/*.c)
 RUN_SRC := $(wildcard scripts/agg-run/*.c)
+DOCTOR_SRC := $(wildcard scripts/agg-doctor/*.c)
 PERF_SRC := $(wildcard perf/*.c)
 LM_SRC := $(wildcard examples/train_lm/*.c)
 HELLO_SRC := $(wildcard examples/hello/*.c)
 TEST_LIB_SRC := $(wildcard tests/lib/*.c)
-TEST_SRC := $(wildcard tests/unit/*.c tests/conform/*.c tests/sim/*.c tests/e2e/*.c)
+TEST_SRC := $(wildcard tests/unit/*.c tests/conform/*.c tests/sim/*.c tests/e2e/*.c tests/rdma/*.c)
+GUEST_SRC := $(wildcard tests/conform/verbs.c tests/rdma/*.c)
 
 PROTO_C := $(O)/gen/control.pb-c.c
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
@@ -53,7 +55,7 @@ LIB_OBJ := $(call obj,$(LIB_SRC)) $(O)/obj/gen/control.pb-c.o
 TEST_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(TEST_SRC))
 
 .PHONY: all
-all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/train_lm $(if $(HELLO_SRC),$(O)/hello)
+all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/agg-doctor $(O)/train_lm $(if $(HELLO_SRC),$(O)/hello)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
@@ -104,6 +106,10 @@ $(O)/agg-run: $(call obj,$(RUN_SRC)) $(call obj,$(wildcard libagg/base/*.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
+$(O)/agg-doctor: $(call obj,$(DOCTOR_SRC)) $(call obj,$(wildcard transport/doctor/*.c libagg/base/*.c))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -libverbs
+
 $(O)/agg-perf: $(call obj,$(PERF_SRC)) $(O)/$(SONAME)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@ $(call obj,$(PERF_SRC)) -L$(O) -lagg -lm
@@ -123,7 +129,7 @@ $(O)/sum_bw: $(call obj,perf/micro/sum_bw.c $(wildcard libagg/reduce/*.c) libagg
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
 # Round trips and bandwidth of the shared-memory transport between two processes.
-$(O)/shm_pingpong: $(call obj,perf/micro/shm_pingpong.c $(wildcard transport/shm/*.c) $(addprefix libagg/base/,err.c log.c names.c state.c util.c))
+$(O)/shm_pingpong: $(call obj,perf/micro/shm_pingpong.c transport/unsupported.c $(wildcard transport/shm/*.c) $(addprefix libagg/base/,err.c log.c names.c state.c util.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
@@ -136,12 +142,20 @@ $(O)/hello: $(call obj,$(HELLO_SRC)) $(O)/$(SONAME)
 
 $(O)/tests/%: $(O)/obj/tests/%.o $(call obj,$(TEST_LIB_SRC)) $(call obj,$(SIM_SRC)) $(LIB_OBJ)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(dir $@) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS) $(PKG_LIBS) -lm
+	$(Q)mkdir -p $(dir $@) && $(CC) $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAP)) -o $@ $(filter %.o,$^) $(TEST_LIBS) $(PKG_LIBS) -lm
+
+# Its faults are put into these calls.
+comma := ,
+$(O)/tests/rdma/faults: WRAP := $(addprefix ibv_,open_device close_device get_device_list query_device alloc_pd dealloc_pd reg_mr reg_mr_iova2 dereg_mr \
+  create_comp_channel destroy_comp_channel create_cq destroy_cq create_qp destroy_qp modify_qp) $(addprefix rdma_,create_event_channel \
+  destroy_event_channel create_id destroy_id bind_addr listen resolve_addr resolve_route connect accept establish init_qp_attr get_cm_event) \
+  calloc realloc aligned_alloc epoll_create1 epoll_ctl timerfd_create
 
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
 $(filter $(O)/tests/unit/run_%,$(TEST_BIN)): $(call program_obj,$(RUN_SRC))
+$(filter $(O)/tests/unit/doctor_%,$(TEST_BIN)): $(call program_obj,$(DOCTOR_SRC))
 
 # End-to-end tests start the programs that lie above them in $(O).
 $(filter $(O)/tests/e2e/run,$(TEST_BIN)): | $(O)/agg-run
@@ -159,23 +173,36 @@ CHECK_DIR ?= build/check
 ASAN_SKIP ?= tests/e2e/perf
 TSAN_ONLY ?= tests/conform/shm tests/conform/tcp tests/e2e/faults tests/e2e/library tests/e2e/server \
              tests/unit/control% tests/unit/shm
-TEST_NAMES := $(patsubst %.c,%,$(TEST_SRC))
+TEST_NAMES := $(patsubst %.c,%,$(filter-out $(GUEST_SRC),$(TEST_SRC)))
+GUEST_NAMES := $(GUEST_SRC:.c=)
 ASAN_NAMES := $(filter-out $(ASAN_SKIP),$(TEST_NAMES))
 TSAN_NAMES := $(filter $(TSAN_ONLY),$(TEST_NAMES))
 
-.PHONY: check check-build tidy
+# Tests on real verbs run each in a guest with Soft-RoCE: tests/rdma/*.job, tests/rdma/*.c and tests/conform/verbs.c, see docs/testbed.md.
+.PHONY: check check-rdma check-build check-rdma-build tidy
 check: check-build
-	$(Q)scripts/run-tests \
+	$(Q)scripts/testbed/add-tests $(CHECK_DIR) scripts/run-tests \
 	  'style=scripts/tidy' \
 	  'library=scripts/tidy-library $(CHECK_DIR)/release' \
 	  $(foreach t,$(TEST_NAMES),'release=$(CHECK_DIR)/release/$(t)') \
 	  $(foreach t,$(ASAN_NAMES),'asan=$(CHECK_DIR)/asan/$(t)') \
 	  $(foreach t,$(TSAN_NAMES),'tsan=$(CHECK_DIR)/tsan/$(t)')
 
+check-rdma: check-rdma-build
+	$(Q)scripts/testbed/add-tests $(CHECK_DIR) scripts/run-tests
+
+build_args = --no-print-directory BUILD=$(1) O=$(CHECK_DIR)/$(1)
+in_check = $(addprefix $(CHECK_DIR)/$(1)/,$(2))
 check-build:
-	$(Q)$(MAKE) --no-print-directory BUILD=release O=$(CHECK_DIR)/release all tests
-	$(Q)$(MAKE) --no-print-directory BUILD=asan O=$(CHECK_DIR)/asan $(addprefix $(CHECK_DIR)/asan/,$(ASAN_NAMES))
-	$(Q)$(MAKE) --no-print-directory BUILD=tsan O=$(CHECK_DIR)/tsan $(addprefix $(CHECK_DIR)/tsan/,$(TSAN_NAMES))
+	$(Q)$(MAKE) $(call build_args,release) all tests
+	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(ASAN_NAMES) $(GUEST_NAMES))
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES) $(GUEST_NAMES))
+
+# Jobs start the programs, so these are built as well.
+check-rdma-build:
+	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES))
+	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,agg-run agg-server agg-perf $(GUEST_NAMES))
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,agg-run agg-server agg-perf $(GUEST_NAMES))
 
 tidy:
 	$(Q)scripts/tidy
@@ -192,7 +219,7 @@ LIBDIR := $(DESTDIR)$(PREFIX)/lib
 INCDIR := $(DESTDIR)$(PREFIX)/include
 PCDIR := $(LIBDIR)/pkgconfig
 MANDIR := $(DESTDIR)$(PREFIX)/share/man
-PROGRAMS := agg-server agg-run agg-perf
+PROGRAMS := agg-server agg-run agg-perf agg-doctor
 MAN_PAGES := $(wildcard docs/man/*.[1-8])
 
 $(O)/libagg.pc: Makefile
@@ -219,10 +246,11 @@ uninstall:
 .PHONY: help
 help:
 	@printf '%s\n' \
-	  'make                      libagg.so.0, libagg.a, agg-server, agg-run, agg-perf and train_lm in build/release' \
+	  'make                      libagg.so.0, libagg.a, agg-server, agg-run, agg-perf, agg-doctor and train_lm in build/release' \
 	  'make BUILD=debug|asan|tsan   the same in build/BUILD' \
 	  'make tests                the test programs' \
 	  'make check                all tests, also under the sanitizers; ends with "N passed, N failed"' \
+	  'make check-rdma           the tests on real verbs only, in a guest with Soft-RoCE (docs/testbed.md)' \
 	  'make tidy                 format, floors, file and function length, banned calls' \
 	  'make demo [TEXT=file]     trains a small language model with 4 workers and a server, a ring, direct, and 1 worker' \
 	  'make install [PREFIX=/usr/local] [DESTDIR=]   and make uninstall' \

@@ -5,7 +5,7 @@
 
 #include "tps.h"
 
-static const struct tp_ops *const all[] = {&tp_shm, &tp_tcp, NULL};
+static const struct tp_ops *const all[] = {&tp_shm, &tp_verbs, &tp_tcp, NULL};
 
 const struct tp_ops *const *tp_all(void) { return all; }
 

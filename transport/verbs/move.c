@@ -1,0 +1,229 @@
+/*
+ * Owns where a lane goes: the order in which pairs of rails are tried, what happens when its connection is lost, and the way back to its
+ * own rail.
+ *
+ *   lost: the old queue pair goes into error and is drained, so that what it still receives is counted and nothing lands behind that.
+ *   Another connection is made (by whoever noticed; where both do, by the active end). On it each end says how many notices it has
+ *   received (RESUME); both take up their puts behind the other's count. So notices stay in order and each comes once.
+ *
+ * A lane has one pair of rails where it belongs (its number decides, so that lanes are spread); when it is away from it, the active end
+ * tries to return, at first after a second and then ever more seldom, and moves in the same way when the new connection stands.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "internal.h"
+
+#define RETRY_NS 100000000u
+
+/* ---- candidates ---- */
+
+static unsigned distance(unsigned from, unsigned to, unsigned n) { return (to + n - from % n) % n; }
+
+/* The less the better: a network in common, then the rails that the lane's number names at either end. */
+static unsigned cost(const struct tp_lane *l, const struct candidate *c) {
+  const struct tp *tp = l->tp;
+  unsigned away = distance(l->index, c->own, tp->n_rails) + distance(l->index, c->peer, l->n_peers);
+  return away + (verbs_same_network(&tp->rails[c->own].address, &l->peers[c->peer]) ? 0 : 100);
+}
+
+void lane_make_candidates(struct tp_lane *l) {
+  const struct tp *tp = l->tp;
+  for (unsigned own = 0; own < tp->n_rails; own++) {
+    for (unsigned peer = 0; peer < l->n_peers; peer++) {
+      struct candidate c = {.own = (uint8_t)own, .peer = (uint8_t)peer};
+      if (tp->rails[own].address.at.ss.ss_family != l->peers[peer].at.ss.ss_family) continue;
+      unsigned at = l->n_candidates++;
+      for (; at > 0 && cost(l, &l->candidates[at - 1]) > cost(l, &c); at--) l->candidates[at] = l->candidates[at - 1];
+      l->candidates[at] = c;
+    }
+  }
+}
+
+/* How far a candidate is from the connection that was lost: 2, both its rails are others; 0, the same. */
+static unsigned fresh(const struct tp_lane *l, const struct candidate *c) {
+  if (l->conn == NULL) return 2;
+  return (unsigned)(c->own != l->conn->rail->index) + (unsigned)(c->peer != l->conn->peer_rail);
+}
+
+static int pick(const struct tp_lane *l) {
+  int best = -1;
+  unsigned best_fresh = 0;
+  for (unsigned i = 0; i < l->n_candidates; i++) {
+    const struct candidate *c = &l->candidates[i];
+    unsigned f = fresh(l, c);
+    if ((l->tried >> i & 1) || !rail_usable(&l->tp->rails[c->own]) || f == 0) continue;
+    if (best >= 0 && f <= best_fresh) continue;
+    best = (int)i;
+    best_fresh = f;
+  }
+  return best;
+}
+
+int lane_can_move(const struct tp_lane *l) {
+  for (unsigned i = 0; i < l->n_candidates; i++)
+    if (fresh(l, &l->candidates[i]) > 0 && rail_usable(&l->tp->rails[l->candidates[i].own])) return 1;
+  return 0;
+}
+
+/* ---- dialing ---- */
+
+static int dial(struct tp_lane *l, unsigned candidate, enum verbs_hello_kind kind, agg_error_t *err) {
+  const struct candidate *c = &l->candidates[candidate];
+  l->candidate = candidate;
+  l->tried |= 1ull << candidate;
+  l->resume_sent = l->resume_seen = 0;
+  return conn_dial(l, &l->tp->rails[c->own], &l->peers[c->peer], kind, &l->spare, err);
+}
+
+static void retry_later(struct tp_lane *l, uint64_t ns) {
+  l->retry_at = clock_now_ns() + ns;
+  verbs_timer_by(l->tp, l->retry_at);
+}
+
+static void return_home(struct tp_lane *l) {
+  agg_error_t err = {0};
+  unsigned now = l->candidate;
+  if (!rail_usable(&l->tp->rails[l->candidates[0].own]) || dial(l, 0, VERBS_SPARE, &err) != AGG_OK) {
+    l->spare = NULL;
+    lane_go_home(l);
+  }
+  l->candidate = now;
+}
+
+void lane_dial_next(struct tp_lane *l) {
+  agg_error_t err = {0};
+  if (l->state == LANE_UP) {
+    return_home(l);
+    return;
+  }
+  for (int next; (next = pick(l)) >= 0;) {
+    if (dial(l, (unsigned)next, l->state == LANE_MOVING ? VERBS_SPARE : VERBS_LANE, &err) == AGG_OK) return;
+    l->spare = NULL;
+    str_copy(l->text, sizeof l->text, err.text);
+  }
+  if (l->n_candidates == 0) {
+    lane_lost(l, "no port here has an address of the same family (IPv4, IPv6) as the peer's");
+  } else if (l->state == LANE_MOVING || l->n_candidates > 1) { /* another round, until the time is over */
+    l->tried = 0;
+    retry_later(l, RETRY_NS);
+  } else {
+    lane_lost(l, "%s", l->text[0] != '\0' ? l->text : "its port is down");
+  }
+}
+
+void lane_go_home(struct tp_lane *l) {
+  retry_later(l, l->home_wait_ns);
+  l->home_wait_ns = MIN_OF(2 * l->home_wait_ns, VERBS_HOME_MAX_NS);
+}
+
+/* ---- a connection was lost, or is to be left ---- */
+
+void lane_path_lost(struct tp_lane *l, const char *why) {
+  if (l->state != LANE_UP) return;
+  lane_move(l, LANE_MOVING);
+  l->give_up_at = clock_now_ns() + l->tp->limits.move_ns;
+  l->tried = 0;
+  l->retry_at = 0;
+  l->asking = 0;
+  verbs_timer_by(l->tp, l->give_up_at);
+  conn_fail(l->conn, FAULT_PATH, "%s", why);
+}
+
+void lane_conn_drained(struct tp_lane *l, struct conn *c) {
+  char why[VERBS_TEXT_MAX];
+  if (c == l->spare) {
+    lane_conn_failed(l, c);
+    return;
+  }
+  if (l->state == LANE_MOVING) {
+    lane_resume_when_drained(l);
+    return;
+  }
+  if (l->state != LANE_UP) return;
+  if (c->fault != FAULT_PATH || !lane_can_move(l)) {
+    str_copy(why, sizeof why, c->text); /* c goes with the lane */
+    lane_lost(l, "%s", why);
+    return;
+  }
+  LOG_WARN(l->tp->log, "verbs: lane to %s: %s: %s; it moves to another rail", l->peer, c->rail->name, c->text);
+  lane_path_lost(l, c->text);
+  if (l->spare == NULL)
+    lane_dial_next(l);
+  else
+    lane_resume_when_drained(l);
+}
+
+/* ---- going on ---- */
+
+static void switch_over(struct tp_lane *l) {
+  char path[VERBS_TEXT_MAX];
+  struct conn *old = l->conn;
+  uint32_t count = l->peer_count;
+  if (count - l->acked > l->posted - l->acked) {
+    lane_lost(l, "the peer broke the protocol: it claims %u puts that were not made", count - l->posted);
+    return;
+  }
+  l->conn = l->spare;
+  l->spare = NULL;
+  l->n_keys = 0;
+  l->asking = l->answer_due = 0;
+  l->debt = l->received - l->told;
+  conn_kill(old);
+  post_acked(l, count);
+  l->posted = count;
+  lane_move(l, LANE_UP);
+  conn_peer(l->conn, l->peer, sizeof l->peer);
+  LOG_WARN(l->tp->log, "verbs: lane to %s goes on over %s", l->peer, conn_path(l->conn, path, sizeof path));
+  lane_dirty(l);
+  int home = l->n_candidates > 0 && l->conn->rail->index == l->candidates[0].own && l->conn->peer_rail == l->candidates[0].peer;
+  if (home) {
+    l->candidate = 0;
+    l->home_wait_ns = l->tp->limits.home_ns;
+  } else if (l->active) {
+    lane_go_home(l);
+  }
+}
+
+/* Both ends say what they have received, when nothing can come over the old connection any more. */
+void lane_resume_when_drained(struct tp_lane *l) {
+  struct conn *c = l->spare;
+  if (l->state != LANE_MOVING || c == NULL || c->state != CONN_OPEN || l->conn->state != CONN_DRAINED) return;
+  if (!l->resume_sent) {
+    struct verbs_control m = {.type = VERBS_RESUME, .a = l->received};
+    int rc = post_control(c, &m, VERBS_CONTROL_BYTES);
+    if (rc != 0) {
+      conn_fail(c, FAULT_LOCAL, "a message cannot be posted: %s", strerror(rc));
+      return;
+    }
+    l->resume_sent = 1;
+  }
+  if (l->resume_seen) switch_over(l);
+}
+
+void lane_resume(struct tp_lane *l, struct conn *c, uint32_t count) {
+  if (c != l->spare || l->resume_seen) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: it resumes a lane that was not interrupted");
+    return;
+  }
+  l->resume_seen = 1;
+  l->peer_count = count;
+  if (l->state == LANE_UP) lane_path_lost(l, "the peer has left this connection");
+  lane_resume_when_drained(l);
+}
+
+int lane_new_key(struct tp_lane *l, uint8_t rail, uint32_t key, uint32_t most) {
+  if (l->n_keys == most) return AGG_ELIMIT;
+  if (l->n_keys == l->keys_cap) {
+    uint32_t cap = l->keys_cap == 0 ? 16 : 2 * l->keys_cap;
+    struct other_key *grown = realloc(l->keys, cap * sizeof *grown);
+    if (grown == NULL) return AGG_ENOMEM;
+    l->keys = grown;
+    l->keys_cap = cap;
+  }
+  l->keys[l->n_keys++] = (struct other_key){.rail = rail, .key = key};
+  return AGG_OK;
+}
