@@ -7,6 +7,10 @@
  * wake-up is enough. A thread that posts while somebody drives leaves `kicked` behind: the driver looks at it after it has let go of the
  * baton, and after it has said that it falls asleep (store kicked / try the baton, load asleep in the poster pairs with release the baton
  * or store asleep / load kicked in the driver; all sequentially consistent).
+ *
+ * A program that posts and waits in turn drives all the time. To arm the transports whenever it lets go would cost more than the work (a
+ * notification to be asked for, an interrupt, a thread woken in vain), so after a few such turns it is expected to come back: it lets go
+ * unheard, and the own thread looks every millisecond whether it really did (expects, unheard). One that does not is not expected any more.
  */
 #include "reactor.h"
 
@@ -34,6 +38,9 @@
 #define TIME_TURNS 512          /* the clock is read once in so many turns ... */
 #define TIME_STEP_NS 5000000ull /* ... and told to the clients at this distance */
 #define SLEEP_MS 100
+#define EXPECT_MS 1
+#define EXPECT_AFTER 8        /* waits in a row that came before the own thread had to drive */
+#define EXPECT_IDLE_TURNS 100 /* looks of the own thread without a post or a wait: the program does something else */
 #define WAIT_SLICE_NS 50000000ull
 
 struct reactor_tp {
@@ -47,6 +54,8 @@ struct reactor {
   struct reactor_config config;
   struct reactor_tp tps[PLANE_TPS_MAX];
   unsigned n_tps;
+  struct reactor_absent absent[PLANE_TPS_MAX];
+  unsigned n_absent;
   pthread_t thread;
   pthread_mutex_t baton;
   _Atomic uint32_t kicked;   /* new work may be there */
@@ -54,12 +63,17 @@ struct reactor {
   _Atomic uint32_t callers;  /* threads in reactor_call that wait for the baton */
   _Atomic uint32_t asleep;   /* a driver sleeps with the baton */
   _Atomic uint32_t sleepers; /* threads asleep on the word of an operation */
+  _Atomic uint32_t expects;  /* whoever let go is expected back before it matters */
+  _Atomic uint32_t unheard;  /* let go without arming: nobody is told of what comes */
+  _Atomic uint32_t visits;   /* posts and waits */
   _Atomic uint32_t stop;
   int epoll_fd, wake_fd;               /* the own thread's */
   int driver_epoll_fd, driver_wake_fd; /* a sleeping driver's */
   int polls_memory;                    /* some transport does */
   struct reactor_client *clients;      /* with the baton */
   uint32_t turns;
+  uint32_t hits;    /* with the baton: waits in a row that followed a post before the own thread had to drive */
+  int posted;       /* with the baton: since the last wait */
   uint64_t told_ns; /* last time given to the clients */
 };
 
@@ -146,9 +160,39 @@ static int must_listen(const struct reactor *r) {
 
 static void release(struct reactor *r) {
   if (must_listen(r) && arm(r)) ring(r->wake_fd);
+  atomic_store_explicit(&r->unheard, 0, memory_order_relaxed);
   for (unsigned i = 0; i < r->n_tps; i++) set_epoll(r, &r->tps[i], 1);
   pthread_mutex_unlock(&r->baton);
   if (atomic_load(&r->kicked)) ring(r->wake_fd);
+}
+
+/* The same for a thread of the program's: where it is expected back at once, nothing is armed. */
+static void let_go(struct reactor *r) {
+  if (!atomic_load_explicit(&r->expects, memory_order_relaxed)) {
+    release(r);
+    return;
+  }
+  atomic_store_explicit(&r->unheard, (uint32_t)must_listen(r), memory_order_relaxed);
+  pthread_mutex_unlock(&r->baton);
+  if (atomic_load(&r->kicked)) ring(r->wake_fd);
+}
+
+/* A wait begins to drive. */
+static void came_back(struct reactor *r) {
+  atomic_fetch_add_explicit(&r->visits, 1, memory_order_relaxed);
+  atomic_store_explicit(&r->unheard, 0, memory_order_relaxed);
+  if (!r->posted || r->hits == EXPECT_AFTER) return;
+  r->posted = 0;
+  if (++r->hits < EXPECT_AFTER) return;
+  atomic_store(&r->expects, 1);
+  ring(r->wake_fd); /* the own thread sleeps for too long */
+}
+
+/* The own thread had to drive. */
+static void came_not_back(struct reactor *r) {
+  r->hits = 0;
+  r->posted = 0;
+  atomic_store(&r->expects, 0);
 }
 
 /* Transports that have something are asked at every turn again. */
@@ -192,13 +236,29 @@ static int idle_long(const struct reactor *r, struct idle *idle) {
   return 0;
 }
 
+/* While a thread of the program's is expected back: looks whether it is. Returns when something is to be done. */
+static int watch_over(struct reactor *r, struct epoll_event *events) {
+  uint32_t visits = atomic_load(&r->visits), idle = 0;
+  for (;;) {
+    int n = epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, atomic_load(&r->expects) ? EXPECT_MS : SLEEP_MS);
+    int only_woken = n == 1 && events[0].data.u64 == 0 && !atomic_load(&r->kicked);
+    if (only_woken) quiet(r->wake_fd);
+    if ((n != 0 && !only_woken) || !atomic_load(&r->expects) || atomic_load(&r->stop)) return n;
+    uint32_t now = atomic_load(&r->visits);
+    if (now == visits && (atomic_load(&r->unheard) || ++idle >= EXPECT_IDLE_TURNS)) return 0;
+    if (now != visits) idle = 0;
+    visits = now;
+  }
+}
+
 static void *thread_main(void *arg) {
   struct reactor *r = arg;
   struct epoll_event events[PLANE_TPS_MAX + 1];
   while (!atomic_load(&r->stop)) {
-    int n = epoll_wait(r->epoll_fd, events, PLANE_TPS_MAX + 1, SLEEP_MS);
+    int n = watch_over(r, events);
     quiet(r->wake_fd);
     pthread_mutex_lock(&r->baton);
+    came_not_back(r);
     not_quiet(r, events, n);
     took_baton(r);
     struct idle idle = {0};
@@ -222,8 +282,10 @@ void reactor_kick(struct reactor *r) {
     if (atomic_load(&r->asleep)) ring(r->driver_wake_fd);
     return;
   }
+  atomic_fetch_add_explicit(&r->visits, 1, memory_order_relaxed);
+  r->posted = 1;
   turn(r);
-  release(r);
+  let_go(r);
 }
 
 void reactor_call(struct reactor *r, void (*fn)(void *arg), void *arg) {
@@ -262,6 +324,7 @@ static int drive_for(struct reactor *r, _Atomic uint32_t *word, uint32_t value, 
   struct idle idle = {0};
   uint32_t turns = 0;
   took_baton(r);
+  came_back(r);
   for (;;) {
     if (atomic_load_explicit(word, memory_order_acquire) != value) return 1;
     if (turn(r)) {
@@ -302,7 +365,7 @@ int reactor_wait(struct reactor *r, _Atomic uint32_t *word, uint32_t value, uint
     }
     if (got) {
       int changed = drive_for(r, word, value, deadline_ns, &got);
-      if (got) release(r);
+      if (got) let_go(r);
       if (changed) return 1;
       if (!got) continue;
     }
@@ -338,8 +401,11 @@ static int add_to_epoll(int epoll_fd, int fd, uint64_t which, agg_error_t *err) 
 }
 
 static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err) {
-  struct tp_config config = {
-      .log = r->config.log, .bind_host = r->config.bind_host, .peer_host = r->config.peer_host, .spin_hint_us = r->config.spin_us};
+  struct tp_config config = {.log = r->config.log,
+                             .bind_host = r->config.bind_host,
+                             .peer_host = r->config.peer_host,
+                             .spin_hint_us = r->config.spin_us,
+                             .rdma = r->config.rdma};
   struct reactor_tp *t = &r->tps[r->n_tps];
   int rc = ops->open(&config, &t->tp.tp, err);
   if (rc != AGG_OK) return rc;
@@ -352,18 +418,27 @@ static int open_tp(struct reactor *r, const struct tp_ops *ops, agg_error_t *err
   return rc == AGG_OK ? add_to_epoll(r->driver_epoll_fd, ops->fd(t->tp.tp), r->n_tps, err) : rc;
 }
 
+/* The one that was asked for, or an error: never another instead. */
+static int open_asked(struct reactor *r, const char *asked, agg_error_t *err) {
+  const struct tp_ops *ops = tp_find(asked);
+  if (ops == NULL) return err_set(err, AGG_EINVAL, "transport '%s' is unknown: auto, shm, verbs or tcp", asked);
+  int rc = open_tp(r, ops, err);
+  if (rc != AGG_OK) (void)err_prefix(err, "transport %s", asked);
+  return rc;
+}
+
 static int open_tps(struct reactor *r, agg_error_t *err) {
   const char *asked = r->config.transports;
-  if (asked[0] != '\0' && strcmp(asked, "auto") != 0) {
-    const struct tp_ops *ops = tp_find(asked);
-    if (ops == NULL) return err_set(err, AGG_EINVAL, "transport '%s' is unknown: auto, shm or tcp", asked);
-    return open_tp(r, ops, err);
-  }
+  if (asked[0] != '\0' && strcmp(asked, "auto") != 0) return open_asked(r, asked, err);
   for (const struct tp_ops *const *ops = tp_all(); *ops != NULL && r->n_tps < PLANE_TPS_MAX; ops++) {
     agg_error_t why = {0};
     int rc = open_tp(r, *ops, &why);
     if (rc == AGG_ENOTSUP) {
-      LOG_INFO(r->config.log, "transport %s is not used: %s", (*ops)->name, why.text);
+      if (r->config.index == 0) LOG_INFO(r->config.log, "transport %s is not used: %s", (*ops)->name, why.text);
+      struct reactor_absent *absent = r->n_absent < PLANE_TPS_MAX ? &r->absent[r->n_absent++] : NULL;
+      if (absent == NULL) continue;
+      absent->ops = *ops;
+      str_copy(absent->why, sizeof absent->why, why.text);
     } else if (rc != AGG_OK) {
       return err_set(err, rc, "transport %s: %s", (*ops)->name, why.text);
     }
@@ -415,6 +490,7 @@ int reactor_start(const struct reactor_config *config, struct reactor **out, agg
   if (rc == AGG_OK) rc = add_to_epoll(r->epoll_fd, r->wake_fd, 0, err);
   if (rc == AGG_OK) rc = add_to_epoll(r->driver_epoll_fd, r->driver_wake_fd, 0, err);
   if (rc == AGG_OK) rc = open_tps(r, err);
+  r->config.rdma = NULL; /* the caller's */
   if (rc == AGG_OK) rc = start_thread(r, err);
   if (rc != AGG_OK) {
     close_all(r);
@@ -435,4 +511,15 @@ void reactor_stop(struct reactor *r) {
 unsigned reactor_tps(const struct reactor *r, struct plane_tp out[PLANE_TPS_MAX]) {
   for (unsigned i = 0; i < r->n_tps; i++) out[i] = r->tps[i].tp;
   return r->n_tps;
+}
+
+uint32_t reactor_rails(const struct reactor *r) {
+  uint32_t rails = 1;
+  for (unsigned i = 0; i < r->n_tps; i++) rails = MAX_OF(rails, r->tps[i].tp.ops->rails(r->tps[i].tp.tp));
+  return rails;
+}
+
+unsigned reactor_absent(const struct reactor *r, const struct reactor_absent **list) {
+  *list = r->absent;
+  return r->n_absent;
 }
