@@ -25,6 +25,7 @@ void config_defaults(struct server_config *c) {
   c->max_world = FOREST_MAX_NODES;
   c->drain_timeout = 30;
   c->spin_us = 20;
+  c->gid_index = c->traffic_class = c->service_level = -1;
   c->log_level = AGG_LOG_INFO;
 }
 

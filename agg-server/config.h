@@ -18,7 +18,7 @@
 
 #define CONFIG_HOST_MAX 256
 #define CONFIG_PATH_MAX 1024
-#define CONFIG_OPTIONS_MAX 24
+#define CONFIG_OPTIONS_MAX 32
 #define CONFIG_DEFAULT_PORT 7171
 
 struct server_config {
@@ -35,7 +35,10 @@ struct server_config {
   uint32_t max_connections; /* 0 before config_load: auto */
   double drain_timeout;
   uint32_t spin_us;
-  uint32_t log_level; /* agg_log_level_t */
+  char devices[256];                               /* of RDMA; "": all */
+  int32_t gid_index, traffic_class, service_level; /* -1: the system's */
+  uint32_t mtu, ack_timeout, retry_count;          /* 0: default */
+  uint32_t log_level;                              /* agg_log_level_t */
 };
 
 /* The command line. Strings are argv's. */

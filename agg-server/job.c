@@ -30,6 +30,7 @@ const struct job *job_next(const struct job *job) { return TAILQ_NEXT(job, link)
 
 static void job_free(struct job *job) {
   if (job->fence_timer != NULL) event_free(job->fence_timer);
+  ways_destroy(job->ways);
   free(job->planes);
   free(job);
 }
@@ -69,11 +70,18 @@ static void log_start(const struct job *job) {
            job->plan.window, text_size(job->plan.chunk_bytes, chunk, sizeof chunk), text_size(job->memory, memory, sizeof memory));
 }
 
+/* Of one plane. All reactors have the same transports. */
+static uint64_t plane_bytes(const struct job_env *env, const struct plan *plan, uint32_t self) {
+  struct plane_tp tps[PLANE_TPS_MAX];
+  unsigned n = reactor_tps(env->reactors->list[0], tps);
+  return plane_memory(plan, self, tps, n);
+}
+
 int job_prepare(struct job_env *env, struct recruit *r, const struct recruit_request *request, struct job **out, agg_error_t *err) {
   struct admission_need need = {.job = request->job,
                                 .workers = request->workers,
                                 .plan = &request->plan,
-                                .plane_bytes = plane_memory(&request->plan, request->workers + request->server)};
+                                .plane_bytes = plane_bytes(env, &request->plan, request->workers + request->server)};
   int rc = admission_take(env->admission, &need, err);
   if (rc != 0) {
     LOG_WARN(env->log, "job %s (comm %u): refused: %s", request->job, request->comm, err->text);
@@ -94,7 +102,7 @@ int job_prepare(struct job_env *env, struct recruit *r, const struct recruit_req
 
 /* What the group was set up with must be what was admitted. */
 static int check_setup(const struct job *job, const struct control_setup *setup, agg_error_t *err) {
-  uint64_t bytes = plane_memory(&setup->plan, job->self);
+  uint64_t bytes = plane_bytes(job->env, &setup->plan, job->self);
   if (setup->comm == job->comm && setup->n_nodes == job->workers + job->servers && setup->plan.lanes == job->plan.lanes &&
       setup->plan.n_forests > 0 && setup->plan.forest[0].workers == job->workers && bytes <= job->memory / job->n_planes) {
     return 0;

@@ -3,6 +3,7 @@
 #define AGG_SERVER_JOB_INTERNAL_H
 
 #include "job.h"
+#include "way.h"
 
 struct event;
 
@@ -45,6 +46,7 @@ struct job {
   uint64_t memory; /* admitted */
   uint32_t n_planes;
   struct job_plane *planes;
+  struct ways *ways;
   struct event *fence_timer;
   uint64_t fence_deadline_ns;
   uint64_t prepared_ns, go_ns;

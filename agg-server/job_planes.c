@@ -12,6 +12,11 @@
 
 /* ---- hooks: on the thread that drives the reactor ------------------------------------------------------------------------------- */
 
+static void on_up(void *user, uint32_t peer, const char *name, const char *transport, const char *over) {
+  struct job_plane *jp = user;
+  ways_up(jp->job->ways, peer, name, transport, over);
+}
+
 static void on_connected(void *user) {
   struct job_plane *jp = user;
   atomic_store_explicit(&jp->connected, 1, memory_order_release);
@@ -58,7 +63,7 @@ static void create(void *arg) {
                                 .priority = jp->priority,
                                 .plan = &job->plan,
                                 .reduce = reduce_best(),
-                                .hooks = {.user = jp, .connected = on_connected, .done = on_done, .fault = on_fault}};
+                                .hooks = {.user = jp, .up = on_up, .connected = on_connected, .done = on_done, .fault = on_fault}};
   config.n_tps = reactor_tps(jp->reactor, config.tps);
   call->rc = plane_create(&config, &jp->plane, call->err);
   if (call->rc != 0) return;
@@ -73,75 +78,49 @@ static void create(void *arg) {
   }
 }
 
-/* The best own transport that reaches an address of the peer's reactor for this plane. */
-static const struct control_address *choose_address(const struct job_plane *jp, const struct control_node *peer, const struct plane_tp *tps,
-                                                    unsigned n_tps, unsigned *tp) {
-  unsigned reactor = reactors_of_plane(jp->priority, jp->lane, jp->job->plan.lanes, peer->reactors);
-  for (unsigned i = 0; i < n_tps; i++) {
-    for (uint32_t k = 0; k < peer->n_addresses; k++) {
-      const struct control_address *a = &peer->addresses[k];
-      if (a->reactor != reactor || strcmp(a->transport, tps[i].ops->name) != 0) continue;
-      if (!tps[i].ops->reach(tps[i].tp, a->bytes, a->len)) continue;
-      *tp = i;
-      return a;
-    }
-  }
-  return NULL;
-}
-
-/* "shm, tcp": the transports of which the node has given an address. */
-static const char *list_transports(const struct control_node *node, char *buf, size_t cap) {
-  size_t at = 0;
-  buf[0] = '\0';
-  for (uint32_t i = 0; i < node->n_addresses && at < cap; i++) {
-    if (strstr(buf, node->addresses[i].transport) != NULL) continue;
-    at += (size_t)snprintf(buf + at, cap - at, "%s%s", at > 0 ? ", " : "", node->addresses[i].transport);
-  }
-  if (buf[0] == '\0') str_copy(buf, cap, "none");
-  return buf;
-}
-
-static int no_way(const struct open_call *call, uint32_t peer) {
-  char name[CONTROL_NODE_NAME_MAX], theirs[64];
-  return err_set(call->err, AGG_ENOTSUP,
-                 "no transport leads from this server to %s (here: %s; there: %s): start both with the same transport, on addresses that "
-                 "reach each other",
-                 control_node_name(call->setup, peer, name, sizeof name), call->jp->job->env->reactors->transports,
-                 list_transports(&call->setup->nodes[peer], theirs, sizeof theirs));
-}
-
-static int connect_one(struct open_call *call, uint32_t peer, const struct plane_tp *tps, unsigned n_tps) {
+static int connect_one(struct open_call *call, uint32_t peer, const struct way_here *here) {
   struct job_plane *jp = call->jp;
+  struct job *job = jp->job;
   const struct control_node *node = &call->setup->nodes[peer];
+  unsigned reactor = reactors_of_plane(jp->priority, jp->lane, job->plan.lanes, node->reactors);
   unsigned char ticket[TP_TICKET_BYTES];
   char name[CONTROL_NODE_NAME_MAX];
-  unsigned tp = 0;
-  const struct control_address *a = node->reactors > 0 ? choose_address(jp, node, tps, n_tps, &tp) : NULL;
-  if (a == NULL) return no_way(call, peer);
-  control_lane_ticket(call->setup, jp->job->self, peer, jp->priority, jp->lane, ticket);
-  int rc = plane_connect(jp->plane, peer, tp, a->bytes, a->len, ticket, call->err);
+  struct way way;
+  int rc = way_choose(here, node, reactor, control_node_name(call->setup, peer, name, sizeof name), &way, call->err);
+  if (rc != 0) return rc;
+  if (jp == job->planes) { /* what goes for the first lane goes for all */
+    char why[WAY_TEXT_MAX];
+    ways_chosen(job->ways, peer, way_why(here, node, reactor, &way, why, sizeof why));
+  }
+  control_lane_ticket(call->setup, job->self, peer, jp->priority, jp->lane, ticket);
+  rc = plane_connect(jp->plane, peer, way.tp, way.address->bytes, way.address->len, ticket, call->err);
   if (rc != 0) {
-    err_prefix(call->err, "connection to %s over %s", control_node_name(call->setup, peer, name, sizeof name), a->transport);
+    err_prefix(call->err, "connection to %s over %s", name, way.address->transport);
     return rc;
   }
-  jp->job->lanes_by_tp[tp]++;
+  job->lanes_by_tp[way.tp]++;
   return 0;
 }
 
 static void connect_some(void *arg) {
   struct open_call *call = arg;
-  struct plane_tp tps[PLANE_TPS_MAX];
-  unsigned n_tps = reactor_tps(call->jp->reactor, tps), opened = 0;
+  struct way_here here;
+  unsigned opened = 0;
   const struct job *job = call->jp->job;
+  way_here_init(&here, call->jp->reactor);
   for (; call->rc == 0 && call->next < call->setup->n_nodes && opened < CONNECT_BATCH; call->next++) {
     if (call->next == job->self || !plan_edge(&job->plan, job->self, call->next)) continue;
-    call->rc = connect_one(call, call->next, tps, n_tps);
+    call->rc = connect_one(call, call->next, &here);
     opened++;
   }
 }
 
 int job_planes_open(struct job *job, const struct control_setup *setup, agg_error_t *err) {
   struct reactors *rs = job->env->reactors;
+  char prefix[AGG_NAME_MAX + 32];
+  snprintf(prefix, sizeof prefix, "job %s (comm %u)", job->name, job->comm);
+  job->ways = ways_create(job->env->log, prefix, setup->n_nodes);
+  if (job->ways == NULL) return err_set(err, AGG_ENOMEM, "the server has no memory for another job");
   for (uint32_t i = 0; i < job->n_planes; i++) {
     struct job_plane *jp = &job->planes[i];
     jp->job = job;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "control/control.h"
+#include "rdma.h"
 #include "text.h"
 #include "topology/forest.h"
 
@@ -14,12 +15,14 @@
 #define TEXT(f) OPTION_TEXT, 0, FIELD(f), sizeof(((struct server_config *)0)->f), 0, 0
 #define COUNT(f, min, max) OPTION_COUNT, 0, FIELD(f), 0, min, max
 
+#define SYSTEM(f, max) OPTION_SYSTEM, 1, FIELD(f), 0, 0, TP_RDMA_##max##_MAX
+
 #define BYTES_MAX ((double)(1ULL << 50))
 
 const struct option_row option_table[] = {
     {"listen", "HOST:PORT", "where workers connect; port 0: any free one (:7171; without a token 127.0.0.1:7171)", TEXT(listen)},
     {"token-file", "FILE", "the jobs' secrets, one a line, readable by its owner only", TEXT(token_file)},
-    {"transport", "NAME", "auto, shm or tcp (auto)", TEXT(transport)},
+    {"transport", "NAME", "auto, shm, verbs or tcp (auto)", TEXT(transport)},
     {"bind", "HOST", "address of the data sockets (that of listen, else chosen by route)", TEXT(bind)},
     {"reactors", "N", "threads that move and sum data (auto: one a core)", OPTION_COUNT, 1, FIELD(reactors), 0, 1, CONTROL_REACTORS_MAX},
     {"pin", "auto|off", "whether each reactor is bound to a core of its own (auto: when there is more than one)", OPTION_ONOFF, 0,
@@ -35,6 +38,17 @@ const struct option_row option_table[] = {
     {"drain-timeout", "SECONDS", "how long running jobs may go on after SIGTERM (30)", OPTION_SECONDS, 0, FIELD(drain_timeout), 0, 0,
      86400},
     {"spin-us", "N", "microseconds that an idle reactor polls before it sleeps (20)", COUNT(spin_us, 0, 1000000)},
+    {"devices", "LIST", "RDMA devices or ports to use, as in mlx5_0:1,mlx5_1 (all whose port is active)", OPTION_DEVICES, 0, FIELD(devices),
+     sizeof(((struct server_config *)0)->devices), 0, 0},
+    {"gid-index", "N", "in the RDMA port's GID table (auto: by the address that the route chooses)", SYSTEM(gid_index, GID_INDEX)},
+    {"traffic-class", "N", "of RDMA packets, 0 to 255 (auto: the system's)", SYSTEM(traffic_class, TRAFFIC_CLASS)},
+    {"service-level", "N", "of RDMA packets, 0 to 15 (auto: the system's)", SYSTEM(service_level, SERVICE_LEVEL)},
+    {"mtu", "BYTES", "of RDMA packets at most: 256, 512, 1024, 2048 or 4096 (auto: what both ports have)", OPTION_MTU, 1, FIELD(mtu), 0, 0,
+     0},
+    {"ack-timeout", "N", "4.096 us x 2^N without an answer, then an RDMA packet is sent again (auto: 16, 0.27 s)", OPTION_COUNT, 1,
+     FIELD(ack_timeout), 0, 1, TP_RDMA_ACK_TIMEOUT_MAX},
+    {"retry-count", "N", "how often it is sent again before the peer counts as lost (auto: 6)", OPTION_COUNT, 1, FIELD(retry_count), 0, 1,
+     TP_RDMA_RETRY_COUNT_MAX},
     {"log-level", "LEVEL", "off, error, warn, info or debug (info)", OPTION_LEVEL, 0, FIELD(log_level), 0, 0, 0},
 };
 
@@ -57,6 +71,32 @@ static int set_text(const struct option_row *row, char *field, const char *value
     if ((unsigned char)*p < ' ') return err_set(err, AGG_EINVAL, "%s: the value holds a control character", row->name);
   }
   str_copy(field, row->cap, value);
+  return 0;
+}
+
+static int set_devices(const struct option_row *row, char *field, const char *value, agg_error_t *err) {
+  int rc = tp_rdma_check_devices(value, err);
+  if (rc == 0) return set_text(row, field, value, err);
+  (void)err_prefix(err, "%s", row->name);
+  return rc;
+}
+
+/* 0 to max, or auto (or -1, as the library's variables have it). */
+static int set_system(const struct option_row *row, int32_t *field, const char *value, agg_error_t *err) {
+  uint64_t n;
+  int given = parse_u64(value, (uint64_t)row->max, &n) == 0;
+  if (!given && strcmp(value, "auto") != 0 && strcmp(value, "-1") != 0)
+    return err_set(err, AGG_EINVAL, "%s: '%.80s' is not a whole number from 0 to %.0f, or auto", row->name, value, row->max);
+  *field = given ? (int32_t)n : -1;
+  return 0;
+}
+
+static int set_mtu(const struct option_row *row, uint32_t *field, const char *value, agg_error_t *err) {
+  uint64_t n = 0;
+  int automatic = strcmp(value, "auto") == 0;
+  if (!automatic && (parse_u64(value, UINT32_MAX, &n) != 0 || n == 0 || tp_rdma_check_mtu(n, NULL) != 0))
+    return err_set(err, AGG_EINVAL, "%s: '%.80s' is not 256, 512, 1024, 2048 or 4096, or auto", row->name, value);
+  *field = (uint32_t)n;
   return 0;
 }
 
@@ -115,6 +155,12 @@ int option_set(const struct option_row *row, struct server_config *c, const char
     case OPTION_ONOFF:
     case OPTION_LEVEL:
       return set_word(row, field, value, err);
+    case OPTION_DEVICES:
+      return set_devices(row, field, value, err);
+    case OPTION_SYSTEM:
+      return set_system(row, field, value, err);
+    case OPTION_MTU:
+      return set_mtu(row, field, value, err);
     default:
       return set_number(row, field, value, err);
   }
@@ -122,9 +168,10 @@ int option_set(const struct option_row *row, struct server_config *c, const char
 
 const char *option_format(const struct option_row *row, const struct server_config *c, char *buf, size_t cap) {
   const void *field = (const char *)c + row->offset;
-  uint32_t count = row->kind == OPTION_TEXT ? 0 : *(const uint32_t *)field;
+  uint32_t count = row->cap != 0 ? 0 : *(const uint32_t *)field;
   switch (row->kind) {
     case OPTION_TEXT:
+    case OPTION_DEVICES:
       str_copy(buf, cap, field);
       return buf;
     case OPTION_BYTES:
@@ -134,6 +181,10 @@ const char *option_format(const struct option_row *row, const struct server_conf
       return buf;
     case OPTION_ONOFF:
       return count ? "auto" : "off";
+    case OPTION_SYSTEM:
+      if (*(const int32_t *)field < 0) return "auto";
+      snprintf(buf, cap, "%d", *(const int32_t *)field);
+      return buf;
     case OPTION_LEVEL:
       return log_level_name((agg_log_level_t)count);
     default:

@@ -4,14 +4,24 @@
 
 #include "config.h"
 
-enum option_kind { OPTION_TEXT, OPTION_COUNT, OPTION_BYTES, OPTION_SECONDS, OPTION_ONOFF, OPTION_LEVEL };
+enum option_kind {
+  OPTION_TEXT,
+  OPTION_COUNT,
+  OPTION_BYTES,
+  OPTION_SECONDS,
+  OPTION_ONOFF,
+  OPTION_LEVEL,
+  OPTION_DEVICES,
+  OPTION_MTU,
+  OPTION_SYSTEM
+};
 
 struct option_row {
   const char *name;
   const char *arg; /* how the help names the value */
   const char *help;
   enum option_kind kind;
-  int zero_is_auto; /* "auto" is accepted and stored as 0 */
+  int zero_is_auto; /* "auto" is accepted and stored as 0 (OPTION_SYSTEM: as -1) */
   size_t offset;    /* in struct server_config */
   size_t cap;       /* OPTION_TEXT: bytes of the field */
   double min, max;  /* the others, where they are numbers */

@@ -38,6 +38,13 @@ static void add_addresses(void *arg) {
 int reactors_start(struct reactors *rs, const struct server_config *config, const struct machine *machine, const struct log *log,
                    agg_error_t *err) {
   memset(rs, 0, sizeof *rs);
+  struct tp_rdma rdma = {.devices = config->devices,
+                         .gid_index = config->gid_index,
+                         .traffic_class = config->traffic_class,
+                         .service_level = config->service_level,
+                         .mtu = config->mtu,
+                         .ack_timeout = config->ack_timeout,
+                         .retry_count = config->retry_count};
   rs->addresses = calloc((size_t)config->reactors * PLANE_TPS_MAX, sizeof *rs->addresses);
   if (rs->addresses == NULL) return err_set(err, AGG_ENOMEM, "out of memory");
   for (unsigned i = 0; i < config->reactors; i++) {
@@ -47,6 +54,7 @@ int reactors_start(struct reactors *rs, const struct server_config *config, cons
                                 .transports = config->transport,
                                 .bind_host = config->bind,
                                 .peer_host = "",
+                                .rdma = &rdma,
                                 .spin_us = config->spin_us,
                                 .cpu = rs->cpu[i]};
     int status = reactor_start(&rc, &rs->list[i], err);

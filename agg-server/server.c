@@ -153,6 +153,7 @@ static void describe_self(struct server *s) {
   s->self.host[sizeof s->self.host - 1] = '\0';
   s->self.pid = (uint32_t)getpid();
   s->self.reactors = s->reactors.n;
+  s->self.rails = MIN_OF(reactor_rails(s->reactors.list[0]), (uint32_t)CONTROL_RAILS_MAX);
   s->self.n_addresses = s->reactors.n_addresses;
   s->self.addresses = s->reactors.addresses;
 }
@@ -165,7 +166,8 @@ static int listen_on(struct server *s, const struct tokens *tokens, agg_error_t 
                                       .listen = s->config->listen,
                                       .recruit = &s->hooks,
                                       .max_connections = s->config->max_connections,
-                                      .max_world = s->config->max_world};
+                                      .max_world = s->config->max_world,
+                                      .rails = s->self.rails};
   int rc = coordinator_create(s->base, &config, &s->coordinator, err);
   if (rc == 0) s->port = coordinator_port(s->coordinator);
   return rc;

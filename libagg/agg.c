@@ -91,6 +91,7 @@ int agg_comm_get_info(const agg_comm_t *c, agg_comm_info_t *info) {
                           .late_allocs = atomic_load(&c->late_allocs)};
   plan_name(&c->setup.plan, made.plan, sizeof made.plan);
   str_copy(made.transport, sizeof made.transport, c->transports);
+  ways_first(c->ways, made.path, sizeof made.path);
   for (uint32_t i = 0; i < c->n_planes; i++) {
     struct stats_call call = {.plane = c->planes[i].plane};
     reactor_call(c->agg->reactors[c->planes[i].reactor], stats_on_reactor, &call);

@@ -132,7 +132,7 @@ typedef struct agg_config {
   char bind_host[256];   /* [AGG_BIND] address or name that this process's data sockets listen on; default: chosen by route */
 
   /* how they exchange data */
-  char transport[64];    /* [AGG_TRANSPORT] auto | shm | tcp */
+  char transport[64];    /* [AGG_TRANSPORT] auto | shm | verbs | tcp */
   char plan[256];        /* [AGG_PLAN] auto | star | direct | ring */
   uint32_t chunk_bytes;  /* [AGG_CHUNK] largest payload of one message; 0: chosen */
   uint32_t window;       /* [AGG_WINDOW] chunks in flight on an edge, lane and priority; 0: chosen */
@@ -140,6 +140,15 @@ typedef struct agg_config {
   uint32_t reactors;     /* [AGG_REACTORS] threads that move data; 0: 1 */
   uint32_t spin_us;      /* [AGG_SPIN_US] how long an idle wait polls before it sleeps */
   uint64_t memory_limit; /* [AGG_MEMORY_LIMIT] bytes of communication buffers this process may hold; 0: 4 GiB */
+
+  /* over RDMA devices, where there are some: -1 and 0 leave a value to the system or to the default */
+  char devices[256];     /* [AGG_DEVICES] "mlx5_0:1,mlx5_1": devices, or ports of devices, to use; empty: all whose port is active */
+  int32_t gid_index;     /* [AGG_GID_INDEX] in the port's GID table, 0 to 255; -1: by the address that the route chooses */
+  int32_t traffic_class; /* [AGG_TRAFFIC_CLASS] 0 to 255; -1 */
+  int32_t service_level; /* [AGG_SERVICE_LEVEL] 0 to 15; -1 */
+  uint32_t mtu;          /* [AGG_MTU] 256 | 512 | 1024 | 2048 | 4096 bytes at most; 0: the largest that both ports have */
+  uint32_t ack_timeout;  /* [AGG_ACK_TIMEOUT] 4.096 us * 2^n without an answer, 1 to 31; 0: 16 (0.27 s) */
+  uint32_t retry_count;  /* [AGG_RETRY_COUNT] how often it is sent again before the peer counts as lost, 1 to 7; 0: 6 */
 
   /* when they give up */
   double timeout_s;      /* [AGG_TIMEOUT] deadline of an operation in seconds from its posting; 60 */
@@ -216,7 +225,8 @@ typedef struct agg_comm_info {
   uint32_t rank, ranks, servers;
   uint32_t lanes, window, chunk_bytes;
   char plan[32];         /* "star", "direct", "ring" */
-  char transport[32];    /* "shm", "tcp", or "shm+tcp" where peers differ */
+  char transport[32];    /* "shm", "verbs", "tcp", or "shm+verbs" where peers differ */
+  char path[192];        /* how its first neighbour is reached: "rank 1 (node7, pid 12): verbs (mlx5_0:1 ...)" */
   uint64_t buffer_bytes; /* memory that this communicator holds for windows */
   uint64_t operations;   /* completed */
   uint64_t chunks;       /* chunks that this process has finished */

@@ -48,7 +48,8 @@ int comm_reserve_requests(struct agg_comm *c) {
 /* ---- joining -------------------------------------------------------------------------------------------------------------------- */
 
 static int describe_self(struct agg *a, struct control_node *self, agg_error_t *err) {
-  *self = (struct control_node){.pid = (uint32_t)getpid(), .reactors = a->n_reactors};
+  *self = (struct control_node){
+      .pid = (uint32_t)getpid(), .reactors = a->n_reactors, .rails = MIN_OF(reactor_rails(a->reactors[0]), (uint32_t)CONTROL_RAILS_MAX)};
   str_copy(self->host, sizeof self->host, a->host);
   self->addresses = calloc((size_t)a->n_reactors * PLANE_TPS_MAX, sizeof *self->addresses);
   if (self->addresses == NULL) return err_set(err, AGG_ENOMEM, "no memory for addresses");
@@ -94,7 +95,9 @@ static int join(struct agg_comm *c, const char *host, uint16_t port, const unsig
 
 static int take_memory(struct agg_comm *c, agg_error_t *err) {
   struct agg *a = c->agg;
-  uint64_t want = plane_memory(&c->setup.plan, c->rank) * c->n_planes, limit = a->config.memory_limit;
+  struct plane_tp tps[PLANE_TPS_MAX];
+  unsigned n_tps = reactor_tps(a->reactors[0], tps); /* all reactors have the same */
+  uint64_t want = plane_memory(&c->setup.plan, c->rank, tps, n_tps) * c->n_planes, limit = a->config.memory_limit;
   uint64_t held = atomic_fetch_add(&a->buffer_bytes, want);
   c->buffer_bytes = want;
   if (held + want <= limit) return AGG_OK;
@@ -105,52 +108,42 @@ static int take_memory(struct agg_comm *c, agg_error_t *err) {
                  c->size, (unsigned long long)want, (unsigned long long)held, (unsigned long long)limit);
 }
 
-/* The best transport that both ends have on the reactors that this plane lives on. Both ends come to the same answer. */
-static int pick_transport(const struct agg_comm *c, const struct comm_plane *cp, uint32_t peer, unsigned *tp,
-                          const struct control_address **address, agg_error_t *err) {
-  struct plane_tp tps[PLANE_TPS_MAX];
-  unsigned n = reactor_tps(c->agg->reactors[cp->reactor], tps);
-  const struct control_node *node = &c->setup.nodes[peer];
-  uint32_t reactor = (uint32_t)(cp - c->planes) % node->reactors;
-  for (unsigned i = 0; i < n; i++) {
-    for (uint32_t k = 0; k < node->n_addresses; k++) {
-      const struct control_address *at = &node->addresses[k];
-      if (at->reactor != reactor || strcmp(at->transport, tps[i].ops->name) != 0 || !tps[i].ops->reach(tps[i].tp, at->bytes, at->len))
-        continue;
-      *tp = i;
-      *address = at;
-      return AGG_OK;
-    }
-  }
-  char name[CONTROL_NODE_NAME_MAX];
-  return err_set(err, AGG_ENOTSUP, "no transport of this process (AGG_TRANSPORT=%s) reaches %s", c->agg->config.transport,
-                 control_node_name(&c->setup, peer, name, sizeof name));
-}
-
 static void note_transport(struct agg_comm *c, const char *name) {
   size_t len = strlen(c->transports);
   if (strstr(c->transports, name) != NULL) return;
   snprintf(c->transports + len, sizeof c->transports - len, "%s%s", len != 0 ? "+" : "", name);
 }
 
+static int connect_lane(struct comm_plane *cp, const struct way_here *here, uint32_t peer, const char *name, agg_error_t *err) {
+  struct agg_comm *c = cp->comm;
+  const struct control_node *node = &c->setup.nodes[peer];
+  uint32_t reactor = (uint32_t)(cp - c->planes) % node->reactors; /* where the peer has this plane */
+  unsigned char ticket[TP_TICKET_BYTES];
+  struct way way;
+  int rc = way_choose(here, node, reactor, name, &way, err);
+  if (rc != AGG_OK) return rc;
+  if (cp == c->planes) { /* what goes for the first lane goes for all */
+    char why[WAY_TEXT_MAX];
+    ways_chosen(c->ways, peer, way_why(here, node, reactor, &way, why, sizeof why));
+  }
+  control_lane_ticket(&c->setup, c->rank, peer, cp->priority, cp->lane, ticket);
+  rc = plane_connect(cp->plane, peer, way.tp, way.address->bytes, way.address->len, ticket, err);
+  if (rc != AGG_OK) return rc;
+  note_transport(c, here->tps[way.tp].ops->name);
+  return AGG_OK;
+}
+
 static int connect_lanes(struct comm_plane *cp, agg_error_t *err) {
   struct agg_comm *c = cp->comm;
-  struct plane_tp tps[PLANE_TPS_MAX];
-  reactor_tps(c->agg->reactors[cp->reactor], tps);
+  struct way_here here;
+  way_here_init(&here, c->agg->reactors[cp->reactor]);
   for (uint32_t peer = 0; peer < c->setup.n_nodes; peer++) {
     char name[CONTROL_NODE_NAME_MAX];
     if (plane_name(cp->plane, peer, control_node_name(&c->setup, peer, name, sizeof name)) != AGG_OK)
       return err_set(err, AGG_ENOMEM, "no memory for names");
     if (peer == c->rank || !plan_edge(&c->setup.plan, c->rank, peer)) continue;
-    unsigned tp = 0;
-    const struct control_address *at = NULL;
-    unsigned char ticket[TP_TICKET_BYTES];
-    control_lane_ticket(&c->setup, c->rank, peer, cp->priority, cp->lane, ticket);
-    int rc = pick_transport(c, cp, peer, &tp, &at, err);
-    if (rc == AGG_OK) rc = plane_connect(cp->plane, peer, tp, at->bytes, at->len, ticket, err);
+    int rc = connect_lane(cp, &here, peer, name, err);
     if (rc != AGG_OK) return rc;
-    note_transport(c, tps[tp].ops->name);
-    LOG_DEBUG(&c->agg->log, "communicator %u: %s over %s", c->setup.comm, name, tps[tp].ops->name);
   }
   return AGG_OK;
 }
@@ -296,6 +289,8 @@ static void take_down(struct agg_comm *c) {
   member_leave(c->member);
   c->member = NULL;
   close_planes(c);
+  ways_destroy(c->ways);
+  c->ways = NULL;
   free(c->planes);
   c->planes = NULL;
   c->n_planes = 0;
@@ -311,6 +306,10 @@ static int start_running(struct agg_comm *c, agg_error_t *err) {
 }
 
 static int bring_up(struct agg_comm *c, agg_error_t *err) {
+  char prefix[64];
+  snprintf(prefix, sizeof prefix, "communicator %u", c->setup.comm);
+  c->ways = ways_create(&c->agg->log, prefix, c->setup.n_nodes);
+  if (c->ways == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   c->planes = calloc((size_t)AGG_PRIORITY_COUNT * c->setup.plan.lanes, sizeof *c->planes);
   if (c->planes == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   c->n_planes = AGG_PRIORITY_COUNT * c->setup.plan.lanes;

@@ -4,6 +4,7 @@
 #define LIBAGG_COMM_H
 
 #include "instance.h"
+#include "way.h"
 
 #define COMM_OPS_MAX 4096u /* operations outstanding in one priority */
 
@@ -57,6 +58,7 @@ struct agg_comm {
   struct member *member;
   uint64_t buffer_bytes;
   char transports[32];
+  struct ways *ways;
 
   struct comm_plane *planes; /* priority * lanes + lane */
   uint32_t n_planes;

@@ -180,6 +180,11 @@ void comm_client_init(struct comm_plane *cp) {
 /* ---- the planes' hooks ----------------------------------------------------------------------------------------------------------------
  */
 
+static void on_up(void *user, uint32_t peer, const char *name, const char *transport, const char *over) {
+  struct comm_plane *cp = user;
+  ways_up(cp->comm->ways, peer, name, transport, over);
+}
+
 static void on_connected(void *user) {
   struct comm_plane *cp = user;
   struct agg_comm *c = cp->comm;
@@ -236,7 +241,7 @@ static void on_fault(void *user, enum plane_fault fault, int code, uint32_t peer
 }
 
 void comm_plane_hooks(struct comm_plane *cp, struct plane_hooks *hooks) {
-  *hooks = (struct plane_hooks){.user = cp, .connected = on_connected, .done = on_done, .fault = on_fault};
+  *hooks = (struct plane_hooks){.user = cp, .up = on_up, .connected = on_connected, .done = on_done, .fault = on_fault};
 }
 
 /* ---- the member's hooks (control thread) --------------------------------------------------------------------------------------------- */

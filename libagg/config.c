@@ -15,7 +15,7 @@
 #include "instance.h"
 #include "launcher.h"
 #include "topology/choose.h"
-#include "transport.h"
+#include "rdma.h"
 
 #define SECONDS_MIN 0.001
 #define SECONDS_MAX 1e9
@@ -104,7 +104,35 @@ static int read_servers(const struct setting *s, const char *value, void *field,
 
 static int read_transport(const struct setting *s, const char *value, void *field, agg_error_t *err) {
   if (strcmp(value, "auto") == 0 || tp_find(value) != NULL) return read_text(s, value, field, err);
-  return err_set(err, AGG_EINVAL, "%s=%.64s: expected auto, shm or tcp", s->name, value);
+  return err_set(err, AGG_EINVAL, "%s=%.64s: expected auto, shm, verbs or tcp", s->name, value);
+}
+
+/* A whole number, or -1: left to the system. */
+static int read_or_system(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  uint64_t number;
+  int given = parse_u64(value, s->max, &number) == 0;
+  if (!given && strcmp(value, "-1") != 0) {
+    return err_set(err, AGG_EINVAL, "%s=%.64s: expected a whole number from 0 to %u, or -1 to leave it to the system", s->name, value,
+                   (unsigned)s->max);
+  }
+  *(int32_t *)field = given ? (int32_t)number : -1;
+  return AGG_OK;
+}
+
+static int read_mtu(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  uint64_t mtu;
+  if (parse_u64(value, UINT32_MAX, &mtu) == 0 && tp_rdma_check_mtu(mtu, NULL) == AGG_OK) {
+    *(uint32_t *)field = (uint32_t)mtu;
+    return AGG_OK;
+  }
+  return err_set(err, AGG_EINVAL, "%s=%.64s: expected 256, 512, 1024, 2048 or 4096, or 0 for the largest that both ports have", s->name,
+                 value);
+}
+
+static int read_devices(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  int rc = read_text(s, value, field, err);
+  if (rc == AGG_OK && (rc = tp_rdma_check_devices(value, err)) != AGG_OK) (void)err_prefix(err, "%s", s->name);
+  return rc;
 }
 
 static int read_plan(const struct setting *s, const char *value, void *field, agg_error_t *err) {
@@ -137,6 +165,13 @@ static const struct setting settings[] = {
     {"AGG_REACTORS", read_count, AT(reactors), 0, REACTORS_MAX},
     {"AGG_SPIN_US", read_count, AT(spin_us), 0, 1000000},
     {"AGG_MEMORY_LIMIT", read_bytes, AT(memory_limit), 0, 1ull << 60},
+    {"AGG_DEVICES", read_devices, TEXT(devices)},
+    {"AGG_GID_INDEX", read_or_system, AT(gid_index), 0, TP_RDMA_GID_INDEX_MAX},
+    {"AGG_TRAFFIC_CLASS", read_or_system, AT(traffic_class), 0, TP_RDMA_TRAFFIC_CLASS_MAX},
+    {"AGG_SERVICE_LEVEL", read_or_system, AT(service_level), 0, TP_RDMA_SERVICE_LEVEL_MAX},
+    {"AGG_MTU", read_mtu, AT(mtu), 0, 0},
+    {"AGG_ACK_TIMEOUT", read_count, AT(ack_timeout), 0, TP_RDMA_ACK_TIMEOUT_MAX},
+    {"AGG_RETRY_COUNT", read_count, AT(retry_count), 0, TP_RDMA_RETRY_COUNT_MAX},
     {"AGG_TIMEOUT", read_seconds, AT(timeout_s), 0, 0},
     {"AGG_JOIN_TIMEOUT", read_seconds, AT(join_timeout_s), 0, 0},
     {"AGG_LOG", read_level, AT(log_level), 0, 0},
@@ -152,6 +187,9 @@ void agg_config_init(agg_config_t *config) {
       .transport = "auto",
       .plan = "auto",
       .spin_us = 200,
+      .gid_index = -1,
+      .traffic_class = -1,
+      .service_level = -1,
       .timeout_s = 60,
       .join_timeout_s = 60,
       .log_level = AGG_LOG_WARN,

@@ -16,6 +16,7 @@
 #include "base/net.h"
 #include "base/util.h"
 #include "comm.h"
+#include "rdma.h"
 #include "topology/choose.h"
 
 int agg_keep_error(struct agg *a, const agg_error_t *err) {
@@ -36,8 +37,8 @@ static int check_texts(const agg_config_t *c, agg_error_t *err) {
   const struct {
     const char *name, *text;
     size_t cap;
-  } fields[] = {FIELD(job),        FIELD(servers),   FIELD(coordinator), FIELD(token),
-                FIELD(token_file), FIELD(bind_host), FIELD(transport),   FIELD(plan)};
+  } fields[] = {FIELD(job),       FIELD(servers),   FIELD(coordinator), FIELD(token),  FIELD(token_file),
+                FIELD(bind_host), FIELD(transport), FIELD(plan),        FIELD(devices)};
 #undef FIELD
   for (size_t i = 0; i < ARRAY_LEN(fields); i++)
     if (strnlen(fields[i].text, fields[i].cap) == fields[i].cap)
@@ -45,6 +46,16 @@ static int check_texts(const agg_config_t *c, agg_error_t *err) {
   if (c->plan[0] != '\0' && strcmp(c->plan, "auto") != 0 && forest_kind_parse(c->plan) < 0)
     return err_set(err, AGG_EINVAL, "plan: '%s' is unknown: auto, star, direct or ring", c->plan);
   return AGG_OK;
+}
+
+struct tp_rdma instance_rdma(const agg_config_t *c) {
+  return (struct tp_rdma){.devices = c->devices,
+                          .gid_index = c->gid_index,
+                          .traffic_class = c->traffic_class,
+                          .service_level = c->service_level,
+                          .mtu = c->mtu,
+                          .ack_timeout = c->ack_timeout,
+                          .retry_count = c->retry_count};
 }
 
 static int check_config(const agg_config_t *c, agg_error_t *err) {
@@ -58,7 +69,9 @@ static int check_config(const agg_config_t *c, agg_error_t *err) {
     return err_set(err, AGG_EINVAL, "timeout_s: must be more than 0 seconds, at most %g", SECONDS_MAX);
   if (!(c->join_timeout_s > 0 && c->join_timeout_s <= SECONDS_MAX))
     return err_set(err, AGG_EINVAL, "join_timeout_s: must be more than 0 seconds, at most %g", SECONDS_MAX);
-  return check_texts(c, err);
+  int rc = check_texts(c, err);
+  struct tp_rdma rdma = instance_rdma(c);
+  return rc == AGG_OK ? tp_rdma_check(&rdma, err) : rc;
 }
 
 static int map_alive_page(struct agg *a, agg_error_t *err) {
@@ -99,6 +112,7 @@ static void first_peer_host(const agg_config_t *c, char *host, size_t cap) {
 static int start_reactors(struct agg *a, agg_error_t *err) {
   char peer[256];
   unsigned want = a->config.reactors != 0 ? a->config.reactors : 1;
+  struct tp_rdma rdma = instance_rdma(&a->config);
   first_peer_host(&a->config, peer, sizeof peer);
   for (unsigned i = 0; i < want; i++) {
     struct reactor_config rc = {.log = &a->log,
@@ -106,6 +120,7 @@ static int start_reactors(struct agg *a, agg_error_t *err) {
                                 .transports = a->config.transport,
                                 .bind_host = a->config.bind_host,
                                 .peer_host = peer,
+                                .rdma = &rdma,
                                 .spin_us = a->config.spin_us,
                                 .lazy = 1,
                                 .cpu = -1};
@@ -125,6 +140,11 @@ static void say_config(const struct agg *a) {
            "sums: %s",
            c->chunk_bytes, c->window, c->lanes, c->reactors, c->spin_us, (unsigned long long)c->memory_limit, c->timeout_s,
            c->join_timeout_s, reduce_best()->name);
+  LOG_INFO(
+      &a->log,
+      "devices '%s' (empty: all), GID index %d, traffic class %d, service level %d (-1: the system's), MTU %u, ack timeout %u, retries %u "
+      "(0: default)",
+      c->devices, c->gid_index, c->traffic_class, c->service_level, c->mtu, c->ack_timeout, c->retry_count);
 }
 
 int agg_open(const agg_config_t *config, agg_t **out, agg_error_t *err) {

@@ -38,6 +38,9 @@ int instance_world(struct agg *a, char *host, size_t cap, uint16_t *port, unsign
 int instance_ticket_make(struct agg *a, agg_ticket_t *ticket, agg_error_t *err);
 int instance_ticket_read(const agg_ticket_t *ticket, char *host, size_t cap, uint16_t *port, unsigned char *group, agg_error_t *err);
 
+/* The RDMA settings as the transports take them; devices points into the configuration. */
+struct tp_rdma instance_rdma(const agg_config_t *c);
+
 void memory_close(struct agg *a);
 
 /* Keeps the error's text in the handle and returns its code. */

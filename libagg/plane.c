@@ -34,10 +34,18 @@ static uint32_t plan_node_count(const struct plan *plan) {
   return nodes;
 }
 
-uint64_t plane_memory(const struct plan *plan, uint32_t self) {
+static uint64_t block_bytes(const struct plan *plan, uint32_t self) {
   uint64_t children = 0, nodes = plan_node_count(plan);
   for (uint32_t peer = 0; peer < nodes; peer++) children += (uint64_t)is_child(plan, self, peer);
   return children * plan->window * slot_stride(plan) + (uint64_t)node_scratch_wanted(plan, self) * scratch_stride(plan);
+}
+
+uint64_t plane_memory(const struct plan *plan, uint32_t self, const struct plane_tp *tps, unsigned n_tps) {
+  uint64_t parents = 0, nodes = plan_node_count(plan);
+  int bounces = 0;
+  for (unsigned i = 0; i < n_tps; i++) bounces |= plane_bounces(tps[i].ops);
+  for (uint32_t peer = 0; bounces && peer < nodes; peer++) parents += (uint64_t)is_child(plan, peer, self);
+  return block_bytes(plan, self) + parents * plan->window * scratch_stride(plan);
 }
 
 /* ---- names and faults ------------------------------------------------------------------------------------------------------- */
@@ -75,23 +83,20 @@ void plane_fault(struct plane *p, enum plane_fault fault, int code, uint32_t pee
 
 /* ---- making and unmaking ------------------------------------------------------------------------------------------------------ */
 
-static int register_block(struct plane *p, agg_error_t *err) {
+/* With the transports that lanes go over, and no others: registering may pin the memory. */
+static int register_block(struct plane *p, unsigned tp, agg_error_t *err) {
   struct tp_mem mem = {.addr = p->block.addr, .len = p->block.len, .fd = p->block.fd, .domain = p->config.comm};
-  for (unsigned i = 0; i < p->config.n_tps; i++) {
-    int rc = p->config.tps[i].ops->mem_reg(p->config.tps[i].tp, &mem, &p->block_mr[i], err);
-    if (rc != AGG_OK) return rc;
-  }
-  return AGG_OK;
+  if (mem.addr == NULL || p->block_mr[tp] != NULL) return AGG_OK;
+  return p->config.tps[tp].ops->mem_reg(p->config.tps[tp].tp, &mem, &p->block_mr[tp], err);
 }
 
 /* One lane entry a neighbour; children get their window in the block. */
 static int lay_out(struct plane *p, agg_error_t *err) {
   const struct plan *plan = p->config.plan;
   uint32_t self = p->config.self, w = plan->window;
-  uint64_t bytes = plane_memory(plan, self);
+  uint64_t bytes = block_bytes(plan, self);
   if (bytes != 0) {
     int rc = mem_block_alloc(bytes, 1, &p->block, err);
-    if (rc == AGG_OK) rc = register_block(p, err);
     if (rc != AGG_OK) return rc;
   }
   unsigned char *at = p->block.addr;
@@ -153,6 +158,8 @@ void plane_destroy(struct plane *p) {
   for (uint32_t i = 0; p->lanes != NULL && i < p->n_neighbours; i++) {
     struct plane_lane *l = &p->lanes[i];
     if (l->lane != NULL) l->ops->lane_close(l->lane);
+    if (l->bounce_mr != NULL) l->ops->mem_dereg(p->config.tps[l->tp].tp, l->bounce_mr);
+    mem_block_free(&l->bounce);
     free(l->landed);
     free(l->why);
   }
@@ -173,6 +180,16 @@ void plane_destroy(struct plane *p) {
   free(p);
 }
 
+/* Memory that was not announced cannot be used over this lane as it is: contributions from it, and results for it, pass through here. */
+static int make_bounce(struct plane *p, struct plane_lane *l, agg_error_t *err) {
+  const struct plan *plan = p->config.plan;
+  const struct plane_tp *tp = &p->config.tps[l->tp];
+  int rc = mem_block_alloc(plan->window * p->scratch_stride, 1, &l->bounce, err);
+  if (rc != AGG_OK) return rc;
+  struct tp_mem mem = {.addr = l->bounce.addr, .len = l->bounce.len, .fd = l->bounce.fd, .domain = p->config.comm};
+  return tp->ops->mem_reg(tp->tp, &mem, &l->bounce_mr, err);
+}
+
 int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket,
                   agg_error_t *err) {
   struct plane_lane *l = plane_lane_to(p, peer);
@@ -182,11 +199,21 @@ int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *addre
                               .active = p->config.self < peer,
                               .depth = LANE_DEPTH(p->config.plan->window),
                               .domain = p->config.comm,
+                              .index = p->config.lane,
                               .user = l};
   memcpy(lc.ticket, ticket, TP_TICKET_BYTES);
   l->tp = tp;
   l->ops = p->config.tps[tp].ops;
-  if (l->slots != NULL) lc.window = l->ops->raddr(p->block_mr[tp], l->slots);
+  int rc = register_block(p, tp, err);
+  if (rc != AGG_OK) return rc;
+  if (l->slots != NULL) {
+    lc.window_mr = p->block_mr[tp];
+    lc.window_ptr = l->slots;
+  }
+  if (plane_bounces(l->ops) && is_child(p->config.plan, peer, p->config.self)) {
+    rc = make_bounce(p, l, err);
+    if (rc != AGG_OK) return rc;
+  }
   return l->ops->lane_open(p->config.tps[tp].tp, &lc, &l->lane, err);
 }
 
@@ -301,6 +328,7 @@ static void landed_down(struct plane *p, struct plane_lane *l, uint32_t notice, 
     }
     bytes = node_expected_result(p->node, l->peer, wire_notice_slot(notice));
   }
+  plane_result_landed(p, l, wire_notice_slot(notice), bytes);
   node_down(p->node, l->peer, wire_notice_slot(notice), bytes);
 }
 
@@ -317,6 +345,12 @@ static void lost(struct plane *p, struct plane_lane *l, const char *text) {
   node_lost(p->node, l->peer);
 }
 
+static void say_up(struct plane *p, const struct plane_lane *l, const char *over) {
+  char name[NODE_NAME_MAX];
+  if (p->config.hooks.up == NULL) return;
+  p->config.hooks.up(p->config.hooks.user, l->peer, plane_node_name(p, l->peer, name, sizeof name), l->ops->name, over);
+}
+
 void plane_event(struct plane *p, const struct tp_event *e) {
   struct plane_lane *l = e->user;
   if (p->stopped) return;
@@ -324,6 +358,7 @@ void plane_event(struct plane *p, const struct tp_event *e) {
     case TP_CONNECTED:
       l->connected = 1;
       l->window = e->peer_window;
+      say_up(p, l, e->text);
       if (++p->n_connected == p->n_neighbours) p->config.hooks.connected(p->config.hooks.user);
       return;
     case TP_NOTICE:
@@ -350,12 +385,13 @@ void plane_event(struct plane *p, const struct tp_event *e) {
 
 /* ---- operations ------------------------------------------------------------------------------------------------------------------ */
 
-/* Results can be put only into registered memory: what the caller has not registered is, for the length of the operation. */
+/* Results can be put only into registered memory: what the caller has not registered is, for the length of the operation, where that costs
+ * little. Elsewhere they land in the lane's bounce area. */
 static int register_recv(struct plane *p, struct plane_slot_op *so, struct plane_op *op) {
   if (op->recv == NULL || op->recv_bytes == 0) return AGG_OK;
   for (unsigned i = 0; i < p->config.n_tps; i++) {
     const struct plane_tp *tp = &p->config.tps[i];
-    if (op->recv_mr[i] != NULL) continue;
+    if (op->recv_mr[i] != NULL || !(tp->ops->caps & TP_CAP_CHEAP_REG)) continue;
     struct tp_mem mem = {.addr = op->recv, .len = op->recv_bytes, .fd = -1, .domain = p->config.comm};
     int rc = tp->ops->mem_reg(tp->tp, &mem, &so->own_mr[i], NULL);
     if (rc != AGG_OK) return rc;

@@ -32,7 +32,8 @@ struct plane_op {
   const void *send;
   void *recv;
   uint64_t send_bytes, recv_bytes;
-  /* registered ranges that hold send and recv, per transport of the plane; NULL: not registered (the plane does so where that is cheap) */
+  /* registered ranges that hold send and recv, per transport of the plane; NULL: not registered: the plane does so where that is cheap, and
+   * copies through memory of its own where it is not */
   struct tp_mr *send_mr[PLANE_TPS_MAX], *recv_mr[PLANE_TPS_MAX];
   int send_shared; /* send lies in memory that peers on this host can map */
 };
@@ -41,6 +42,8 @@ enum plane_fault { PLANE_MISMATCH, PLANE_PROTOCOL, PLANE_LOST, PLANE_LATE };
 
 struct plane_hooks {
   void *user;
+  /* The lane to a neighbour is connected, over what the transport says; `name` is the neighbour's. NULL: not wanted. */
+  void (*up)(void *user, uint32_t peer, const char *name, const char *transport, const char *over);
   /* The lanes of all neighbours are connected (not called where there are none). */
   void (*connected)(void *user);
   /* Operation done in this plane (workers). The plane forgets it before the call. */
@@ -64,8 +67,9 @@ struct plane_config {
   struct plane_hooks hooks;
 };
 
-/* Memory that the plane will take for windows and scratch, in bytes. */
-uint64_t plane_memory(const struct plan *plan, uint32_t self);
+/* Memory that a plane over these transports takes for windows, scratch and bounce areas, in bytes: at most, since the bounce areas depend
+ * on which transport its lanes to parents get. */
+uint64_t plane_memory(const struct plan *plan, uint32_t self, const struct plane_tp *tps, unsigned n_tps);
 
 int plane_create(const struct plane_config *config, struct plane **plane, agg_error_t *err);
 void plane_destroy(struct plane *p); /* closes its lanes. Takes NULL */
@@ -99,6 +103,7 @@ uint32_t plane_explain(const struct plane *p, uint32_t seq, char *text, size_t c
 
 struct plane_stats {
   uint64_t chunks, puts, put_bytes, folds, fold_bytes;
+  uint64_t copy_bytes; /* to and from memory that was not registered, for transports that need it to be */
 };
 void plane_get_stats(const struct plane *p, struct plane_stats *stats);
 int plane_idle(const struct plane *p); /* no operation, no chunk, and every put is on its way */

@@ -37,6 +37,41 @@ static struct piece recv_piece(const struct plane *p, const struct node_chunk *v
   return (struct piece){.at = (char *)so->op->recv + v->span.recv_off, .mr = so->op->recv_mr[tp] != NULL ? so->op->recv_mr : so->own_mr};
 }
 
+/* ---- memory that was not announced ------------------------------------------------------------------------------------------------- */
+
+/* A transport that reads or writes registered memory only cannot reach user memory that agg_mem_* was not told of (nor a child's memory
+ * that is merely mapped here). To register it for each operation would cost more than the copy, which goes through memory that is
+ * registered once: the lane's bounce area towards a parent, the child's own slot towards a child. */
+
+static unsigned char *bounce_at(const struct plane *p, const struct plane_lane *l, uint32_t slot) {
+  assert(l->bounce.addr != NULL);
+  return (unsigned char *)l->bounce.addr + (size_t)slot * p->scratch_stride;
+}
+
+static int needs_copy(const struct plane_lane *l, const struct tp_mr *mr) { return mr == NULL && !(l->ops->caps & TP_CAP_ANY_SOURCE); }
+
+static void copy_from(struct plane *p, void *to, const struct tp_src *src) {
+  memcpy(to, src->base, src->len);
+  p->stats.copy_bytes += src->len;
+}
+
+/* Where the parent puts the result of a chunk: into the user's memory or scratch where the transport knows it. The bounce area of the slot
+ * is free for it by then: a result comes only after the contribution, which may have passed through there, has been received. */
+static struct tp_raddr result_place(const struct plane *p, const struct plane_lane *l, const struct node_chunk *v) {
+  struct piece to = v->own_output ? recv_piece(p, v, l->tp) : scratch_piece(p, v);
+  if (to.mr[l->tp] != NULL) return l->ops->raddr(l->lane, to.mr[l->tp], to.at);
+  return l->ops->raddr(l->lane, l->bounce_mr, bounce_at(p, l, v->up_slot));
+}
+
+void plane_result_landed(struct plane *p, const struct plane_lane *l, uint32_t slot, uint32_t bytes) {
+  uint32_t ctx = node_awaiting(p->node, l->peer, slot);
+  if (l->bounce_mr == NULL || ctx == FOREST_NONE) return;
+  const struct node_chunk *v = node_chunk(p->node, ctx);
+  if (!v->own_output || bytes != v->place.bytes) return; /* the wrong length is told of by node_down */
+  struct piece to = recv_piece(p, v, l->tp);
+  if (to.mr[l->tp] == NULL) copy_from(p, to.at, &(struct tp_src){.base = bounce_at(p, l, slot), .len = bytes});
+}
+
 /* ---- up -------------------------------------------------------------------------------------------------------------------------- */
 
 /* The only contribution comes from one child: it is passed on from where it landed. */
@@ -69,18 +104,22 @@ void plane_send_up(struct plane *p, const struct node_action *a) {
     struct tp_mr *mr = from.mr != NULL ? from.mr[l->tp] : NULL;
     h.payload = v->place.bytes;
     if (from.shared && mr != NULL && (l->ops->caps & TP_CAP_MAP) && h.payload >= IN_PLACE_FROM_BYTES) {
-      struct tp_raddr at = l->ops->raddr(mr, from.at);
+      struct tp_raddr at = l->ops->raddr(l->lane, mr, from.at);
       h.flags = WIRE_IN_PLACE;
       h.payload_key = at.key;
       h.payload_off = at.off;
     } else {
       src[1] = (struct tp_src){.base = from.at, .len = h.payload, .mr = mr};
+      if (needs_copy(l, mr)) {
+        copy_from(p, bounce_at(p, l, a->slot), &src[1]);
+        src[1].base = bounce_at(p, l, a->slot);
+        src[1].mr = l->bounce_mr;
+      }
       p->stats.put_bytes += h.payload;
     }
   }
   if (v->down_payload) {
-    struct piece to = v->own_output ? recv_piece(p, v, l->tp) : scratch_piece(p, v);
-    struct tp_raddr at = l->ops->raddr(to.mr[l->tp], to.at);
+    struct tp_raddr at = result_place(p, l, v);
     h.result_key = at.key;
     h.result_off = at.off;
   }
@@ -192,6 +231,11 @@ void plane_send_down(struct plane *p, const struct node_action *a) {
   struct piece from = v->own_output ? recv_piece(p, v, l->tp) : v->scratch != FOREST_NONE ? scratch_piece(p, v) : send_piece(p, v);
   if (s->in_slot) from = (struct piece){.at = slot_payload(p, l, a->slot), .mr = p->block_mr};
   struct tp_src src = {.base = from.at, .len = v->place.bytes, .mr = from.mr != NULL ? from.mr[l->tp] : NULL};
+  if (needs_copy(l, src.mr)) { /* the child's contribution has been folded or passed on: its slot is free until the result is there */
+    copy_from(p, slot_payload(p, l, a->slot), &src);
+    src.base = slot_payload(p, l, a->slot);
+    src.mr = p->block_mr[l->tp];
+  }
   p->stats.put_bytes += src.len;
   l->ops->put(l->lane, &src, 1, s->result, wire_notice_down(a->slot), (uint64_t)a->ctx + 1);
 }

@@ -24,6 +24,8 @@ struct plane_lane {
   struct tp_raddr window;     /* own slots at the peer */
   unsigned char *slots;       /* the peer's slots here; NULL when it is no child */
   struct plane_slot *landed;  /* window of them, likewise */
+  struct mem_block bounce;    /* lanes to a parent over a transport that needs registered memory: window pieces of a chunk, by slot */
+  struct tp_mr *bounce_mr;    /* of bounce */
   char *why;                  /* text of the loss; allocated then (a failure path) */
 };
 
@@ -42,9 +44,9 @@ struct plane {
   uint32_t n_lanes, n_neighbours, n_connected;
   uint32_t *lane_of; /* node -> index in lanes, or FOREST_NONE */
 
-  struct mem_block block; /* windows of all children, then scratch */
-  struct tp_mr *block_mr[PLANE_TPS_MAX];
-  size_t stride; /* of a slot */
+  struct mem_block block;                /* windows of all children, then scratch */
+  struct tp_mr *block_mr[PLANE_TPS_MAX]; /* with transports that have lanes */
+  size_t stride;                         /* of a slot */
   unsigned char *scratch;
   size_t scratch_stride;
 
@@ -77,5 +79,12 @@ static inline struct plane_op *plane_find_op(const struct plane *p, uint32_t seq
 void plane_fold(struct plane *p, uint32_t ctx);
 void plane_send_up(struct plane *p, const struct node_action *a);
 void plane_send_down(struct plane *p, const struct node_action *a);
+/* A result of so many bytes has landed for the chunk in this slot of the parent at the lane's other end. Before node_down. */
+void plane_result_landed(struct plane *p, const struct plane_lane *l, uint32_t slot, uint32_t bytes);
+/* Whether memory that was not registered cannot be source or target of lanes over this transport without cost: it goes through memory that
+ * the plane has registered. */
+static inline int plane_bounces(const struct tp_ops *ops) {
+  return (ops->caps & TP_CAP_ANY_SOURCE) == 0 || (ops->caps & TP_CAP_CHEAP_REG) == 0;
+}
 
 #endif

@@ -18,8 +18,9 @@ struct reactor;
 struct reactor_config {
   const struct log *log;
   unsigned index;
-  const char *transports; /* "auto", "shm", "tcp" */
+  const char *transports; /* "auto", "shm", "verbs", "tcp" */
   const char *bind_host, *peer_host;
+  const struct tp_rdma *rdma; /* read by reactor_start only */
   uint32_t spin_us;
   int lazy; /* 1: peers are not asked to ring while no client has work outstanding (workers); 0: they always are (servers) */
   int cpu;  /* pin the reactor's own thread to it; -1: no */
@@ -31,6 +32,17 @@ void reactor_stop(struct reactor *r); /* takes NULL; all clients must have been 
 
 /* The transports it has, in order of preference. */
 unsigned reactor_tps(const struct reactor *r, struct plane_tp out[PLANE_TPS_MAX]);
+
+/* How many NICs lanes are dealt over: the most of its transports. */
+uint32_t reactor_rails(const struct reactor *r);
+
+/* A transport that it does not have, though it may use any: why. */
+struct reactor_absent {
+  const struct tp_ops *ops;
+  char why[AGG_ERROR_TEXT_MAX];
+};
+/* Borrowed, the reactor's; none where one transport was asked for. */
+unsigned reactor_absent(const struct reactor *r, const struct reactor_absent **list);
 
 /* Something that lives on a reactor: work is called with the baton held, on every turn of the loop in which anything may have changed. */
 struct reactor_client {

@@ -11,6 +11,7 @@ void report_header(const struct perf *perf) {
   printf("# agg-perf %d.%d.%d  host %s  cores %d  ranks %u  servers %u  plan %s  transport %s  memory %s  chunk %u  lanes %u  window %u\n",
          AGG_VERSION_MAJOR, AGG_VERSION_MINOR, AGG_VERSION_PATCH, perf->host, perf->cores, info->ranks, info->servers, info->plan,
          info->transport, memory_name(a->memory), info->chunk_bytes, info->lanes, info->window);
+  if (info->path[0] != '\0') printf("# rank 0 to %s\n", info->path);
   if (a->model != NULL) {
     printf("# model %s: %u gradients, %" PRIu64 " elements; times are of one step\n", a->model->name, model_tensors(a->model),
            model_elements(a->model));

@@ -20,6 +20,7 @@
 #define CHUNK_ONE_HOST (128u << 10)
 #define CHUNK_NETWORK (256u << 10)
 #define WINDOW_SHALLOW 4u
+#define LANES_NETWORK 2u
 #define WINDOW_DEEP_MAX 64u /* beyond it the window's memory grows faster than a deeper pipeline gains */
 
 static int check_limits(const struct plan_request *r, agg_error_t *err) {
@@ -72,13 +73,20 @@ static uint32_t window_for(const struct plan *p) {
   return MIN_OF(MAX_OF(window, WINDOW_SHALLOW), WINDOW_DEEP_MAX);
 }
 
+/* Lanes are dealt over NICs by their number, so fewer lanes than NICs would leave some idle. On one host there is none between the nodes.
+ */
+static uint32_t lanes_for(const struct plan_request *r) {
+  if (r->one_host) return r->servers == 0 ? 1 : 2;
+  return MIN_OF(MAX_OF(LANES_NETWORK, r->rails), PLAN_LANES_MAX);
+}
+
 int plan_make(const struct plan_request *request, struct plan *plan, agg_error_t *err) {
   struct plan p = {0};
   int rc = check_limits(request, err);
   if (rc == AGG_OK) rc = add_forests(&p, request, err);
   if (rc != AGG_OK) return rc;
   p.chunk_bytes = request->chunk_bytes != 0 ? request->chunk_bytes : request->one_host ? CHUNK_ONE_HOST : CHUNK_NETWORK;
-  p.lanes = request->lanes != 0 ? request->lanes : request->one_host && request->servers == 0 ? 1 : 2;
+  p.lanes = request->lanes != 0 ? request->lanes : lanes_for(request);
   p.window = request->window != 0 ? request->window : window_for(&p);
   *plan = p;
   return AGG_OK;

@@ -25,6 +25,7 @@ struct plan_request {
   const char *plan; /* "auto", "star", "direct", "ring" */
   uint32_t workers, servers;
   int one_host;                        /* all nodes share a host */
+  uint32_t rails;                      /* the most NICs of any node; 0 counts as 1 */
   uint32_t lanes, window, chunk_bytes; /* 0: chosen */
 };
 

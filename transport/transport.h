@@ -35,12 +35,24 @@ struct tp_raddr {
   uint64_t off;
 };
 
+/* What only a transport over RDMA devices reads. -1 and 0 leave a value to the system or to the default. */
+struct tp_rdma {
+  const char *devices;   /* "mlx5_0:1,mlx5_1": devices, or ports of devices, to use; "": all whose port is active */
+  int32_t gid_index;     /* in the port's GID table; -1: the one of the address chosen by route */
+  int32_t traffic_class; /* 0 to 255; -1: the system's */
+  int32_t service_level; /* 0 to 15; -1: the system's */
+  uint32_t mtu;          /* 256, 512, 1024, 2048 or 4096 bytes at most; 0: the largest that both ports have */
+  uint32_t ack_timeout;  /* 4.096 us * 2^n, 1 to 31; 0: 16 (268 ms) */
+  uint32_t retry_count;  /* 1 to 7; 0: 6 */
+};
+
 struct tp_config {
   const struct log *log;
   const char *bind_host; /* "" = chosen; what address() tells peers to connect to */
   const char *peer_host; /* host of a peer (the coordinator) towards which the own address is chosen, or "" */
   uint32_t spin_hint_us;
-  void *sim; /* the simulator's world, for the sim transport only */
+  const struct tp_rdma *rdma; /* NULL: all defaults. Read by open only */
+  void *sim;                  /* the simulator's world, for the sim transport only */
 };
 
 /* Memory to be registered. fd >= 0: a memfd that backs it at fd_off (peers on this host may map it). The descriptor stays the caller's
@@ -60,12 +72,14 @@ struct tp_lane_config {
   int active;                            /* 1 at exactly one end: that end connects, the other accepts */
   uint32_t depth;                        /* puts that may be outstanding (put, not yet reported sent) at each end at any time */
   uint64_t domain;                       /* see struct tp_mem */
-  struct tp_raddr window;                /* told to the peer when the lane connects (see TP_CONNECTED) */
-  void *user;                            /* comes back in events; the transport never looks at it */
+  uint32_t index;                        /* the same at both ends: lanes to one peer are dealt over its NICs (rails) by it */
+  struct tp_mr *window_mr;               /* NULL: none. The place window_ptr in it is told to the peer (see TP_CONNECTED) */
+  void *window_ptr;
+  void *user; /* comes back in events; the transport never looks at it */
 };
 
 enum tp_event_kind {
-  TP_CONNECTED, /* the lane can be used; peer_window is what the peer's lane_config gave */
+  TP_CONNECTED, /* the lane can be used; peer_window is the window of the peer's lane_config; text says over what it goes */
   TP_NOTICE,    /* a put of the peer's has landed: notice, bytes */
   TP_SENT,      /* own put `token` (not 0): its source memory may be changed. Puts with token 0 give none. In order of the puts */
   TP_LOST       /* the lane is dead: text says why. Source and target memory are not touched through it any more by this end */
@@ -79,7 +93,7 @@ struct tp_event {
   uint32_t bytes;              /* TP_NOTICE: payload bytes of the put */
   uint64_t token;              /* TP_SENT */
   struct tp_raddr peer_window; /* TP_CONNECTED */
-  const char *text;            /* TP_LOST: valid until the next call on the tp */
+  const char *text;            /* TP_CONNECTED, TP_LOST: valid until the next call on the tp */
 };
 
 struct tp_src {
@@ -108,14 +122,16 @@ struct tp_ops {
   size_t (*address)(struct tp *tp, void *buf);
   /* 1 when a peer with this address can be reached by this transport, 0 when not (another host, malformed). */
   int (*reach)(struct tp *tp, const void *address, size_t len);
+  /* How many NICs lanes are dealt over: at least 1. */
+  uint32_t (*rails)(const struct tp *tp);
 
   /* Registers memory. AGG_ENOMEM, AGG_ELIMIT, AGG_ESYS. Ranges may overlap others (each has a key of its own). */
   int (*mem_reg)(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err);
   /* After it returns no peer can write into the range through its key any more, except by a mapped write in progress (see fence). Takes
    * NULL. */
   void (*mem_dereg)(struct tp *tp, struct tp_mr *mr);
-  /* How a peer names `ptr`, which lies in the range. */
-  struct tp_raddr (*raddr)(const struct tp_mr *mr, const void *ptr);
+  /* How the peer of this lane names `ptr`, which lies in the range. Valid as long as the lane and the region live. */
+  struct tp_raddr (*raddr)(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr);
 
   /* Starts connecting or accepting; TP_CONNECTED or TP_LOST follows from poll. The configuration is copied. */
   int (*lane_open)(struct tp *tp, const struct tp_lane_config *config, struct tp_lane **lane, agg_error_t *err);
@@ -146,7 +162,7 @@ struct tp_ops {
   int (*shut)(const struct tp_lane *lane);
 };
 
-/* All transports compiled in, in order of preference, NULL-terminated: shm, tcp. */
+/* All transports compiled in, in order of preference, NULL-terminated: shm, verbs, tcp. */
 const struct tp_ops *const *tp_all(void);
 /* By name among tp_all; NULL when unknown. The simulator (transport/sim/sim.h) is not compiled into the library. */
 const struct tp_ops *tp_find(const char *name);

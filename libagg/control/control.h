@@ -20,6 +20,7 @@
 #define CONTROL_SECRET_BYTES 32
 #define CONTROL_GROUP_BYTES 16
 #define CONTROL_REACTORS_MAX 64
+#define CONTROL_RAILS_MAX 8
 #define CONTROL_NODE_NAME_MAX 160
 
 struct event_base; /* libevent's */
@@ -57,6 +58,7 @@ struct control_node {
   char host[64];
   uint32_t pid;
   uint32_t reactors;
+  uint32_t rails; /* NICs that lanes are dealt over, the most of its transports: 1 to CONTROL_RAILS_MAX */
   uint32_t n_addresses;
   struct control_address *addresses; /* owned by whoever holds the control_node */
 };

@@ -113,7 +113,7 @@ struct coordinator {
   struct tls *tls;
   int has_token;
   const struct recruit_hooks *recruit;
-  uint32_t max_connections, max_world;
+  uint32_t max_connections, max_world, rails;
   uint32_t n_listeners;
   int listen_fd[COORD_LISTENERS_MAX];
   struct event *listener[COORD_LISTENERS_MAX];

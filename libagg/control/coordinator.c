@@ -272,6 +272,7 @@ static struct coordinator *coordinator_new(struct event_base *base, const struct
   c->recruit = config->recruit;
   c->max_connections = connection_limit(config->max_connections);
   c->max_world = config->max_world ? MIN_OF(config->max_world, FOREST_MAX_NODES) : FOREST_MAX_NODES;
+  c->rails = MAX_OF(config->rails, 1u);
   c->gate = (struct log_gate){.period_ns = 1000000000u, .burst = REFUSAL_LINES};
   c->next_comm = 1;
   TAILQ_INIT(&c->sessions);

@@ -42,6 +42,7 @@ struct coordinator_config {
   const struct recruit_hooks *recruit; /* borrowed; NULL for a worker's embedded coordinator */
   uint32_t max_connections;            /* 0: 4096 */
   uint32_t max_world;                  /* largest group; 0: FOREST_MAX_NODES */
+  uint32_t rails;                      /* of this server, which stands for all servers when lanes are chosen; 0: 1 */
 };
 
 /* AGG_EINVAL: a non-loopback address without a token; AGG_ESYS: the port is in use. */

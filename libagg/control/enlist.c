@@ -192,9 +192,17 @@ static int one_host(const struct group *g) {
   return 1;
 }
 
+/* The most NICs of any node. The servers have not spoken yet: the one that coordinates stands for them. */
+static uint32_t most_rails(const struct group *g) {
+  uint32_t rails = g->n_servers != 0 ? g->c->rails : 1;
+  for (uint32_t i = 0; i < g->size; i++) rails = MAX_OF(rails, g->setup.nodes[i].rails);
+  return rails;
+}
+
 int enlist_plan(struct group *g, agg_error_t *err) {
   struct plan_request r = {.plan = g->plan, .workers = g->size, .servers = g->n_servers, .one_host = one_host(g)};
   r.lanes = g->lanes;
+  r.rails = most_rails(g);
   r.window = g->window;
   r.chunk_bytes = g->chunk_bytes;
   return plan_make(&r, &g->setup.plan, err);

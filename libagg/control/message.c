@@ -122,6 +122,7 @@ static int check_node(const Ctl__Node *n, agg_error_t *err) {
   if (n == NULL) return bad(err, "node (missing)");
   if (check_text(n->host, sizeof shape->host, "host name", err)) return AGG_EPROTO;
   if (n->reactors == 0 || n->reactors > CONTROL_REACTORS_MAX) return bad(err, "number of reactors");
+  if (n->rails == 0 || n->rails > CONTROL_RAILS_MAX) return bad(err, "number of rails");
   if (n->n_addresses > MESSAGE_ADDRESSES_MAX) return bad(err, "number of addresses");
   for (size_t i = 0; i < n->n_addresses; i++) {
     const Ctl__Address *a = n->addresses[i];
@@ -275,6 +276,7 @@ struct message_nodes *message_nodes_make(const struct control_node *nodes, uint3
     to->host = from->host;
     to->pid = from->pid;
     to->reactors = from->reactors;
+    to->rails = from->rails;
     to->n_addresses = from->n_addresses;
     to->addresses = &m->address_list[at];
     for (uint32_t k = 0; k < from->n_addresses; k++, at++) {
@@ -312,6 +314,7 @@ int message_node_take(const Ctl__Node *from, struct control_node *to) {
   str_copy(to->host, sizeof to->host, from->host);
   to->pid = from->pid;
   to->reactors = from->reactors;
+  to->rails = from->rails;
   to->n_addresses = (uint32_t)from->n_addresses;
   to->addresses = a;
   return AGG_OK;

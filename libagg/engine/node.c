@@ -272,11 +272,17 @@ void node_up_sent(struct node *n, uint32_t peer, uint32_t slot) {
   free_up_slot(n, us);
 }
 
-uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot) {
+uint32_t node_awaiting(const struct node *n, uint32_t peer, uint32_t slot) {
   uint32_t edge = peer < n->nodes ? n->up_of[peer] : NONE;
-  if (edge == NONE || slot >= n->window) return 0;
+  if (edge == NONE || slot >= n->window) return NONE;
   uint32_t id = n->ups[edge].slots[slot].ctx;
-  return id == NONE || id == UP_SLOT_BUSY || !n->ctxs[id].view.down_payload ? 0 : n->ctxs[id].view.place.bytes;
+  if (id == NONE || id == UP_SLOT_BUSY) return NONE;
+  return n->ctxs[id].state == CTX_RESULT && n->ctxs[id].view.down_payload ? id : NONE;
+}
+
+uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot) {
+  uint32_t id = node_awaiting(n, peer, slot);
+  return id == NONE ? 0 : n->ctxs[id].view.place.bytes;
 }
 
 void node_folded(struct node *n, uint32_t ctx) {

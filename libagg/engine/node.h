@@ -99,6 +99,8 @@ void node_up(struct node *n, uint32_t peer, uint32_t slot, const struct wire_hea
 void node_down(struct node *n, uint32_t peer, uint32_t slot, uint32_t bytes);
 /* Bytes of the result that is awaited in this slot of a parent; 0 where none is. */
 uint32_t node_expected_result(const struct node *n, uint32_t peer, uint32_t slot);
+/* The chunk whose result, with a payload, is awaited in this slot of a parent; FOREST_NONE where none is. */
+uint32_t node_awaiting(const struct node *n, uint32_t peer, uint32_t slot);
 void node_folded(struct node *n, uint32_t ctx);
 void node_sent(struct node *n, uint32_t ctx); /* once for each ACT_SEND_DOWN */
 void node_up_sent(struct node *n, uint32_t peer, uint32_t slot);

@@ -79,8 +79,13 @@ static void meet(struct end *e, int sock, int active) {
   struct tp_mem private = {.addr = e->private, .len = BUF, .fd = -1};
   if (tp_shm.mem_reg(e->tp, &shared, &e->shared_mr, &err) != 0) die(err.text);
   if (tp_shm.mem_reg(e->tp, &private, &e->private_mr, &err) != 0) die(err.text);
-  struct tp_lane_config lc = {
-      .peer_address = other, .peer_address_len = len, .ticket = {7}, .active = active, .depth = DEPTH, .window = {e->shared_mr->key, 0}};
+  struct tp_lane_config lc = {.peer_address = other,
+                              .peer_address_len = len,
+                              .ticket = {7},
+                              .active = active,
+                              .depth = DEPTH,
+                              .window_mr = e->shared_mr,
+                              .window_ptr = e->shared};
   if (tp_shm.lane_open(e->tp, &lc, &e->lane, &err) != 0) die(err.text);
   while (e->peer.key == 0) step(e);
   e->peer_private = (struct tp_raddr){e->private_mr->key, 0}; /* both ends register in the same order */

@@ -268,12 +268,12 @@ START_TEST(byte_by_byte) {
   mem_open(&m, e, 1000, MEM_PLAIN, 0);
   memset(m.at, 0, 1000);
   pattern_fill(data, 300, 1);
+  int s = raw_lane(&l, e, 1);
   size_t n = frame_bytes(stream, 0, (struct tp_raddr){0}, 1);
-  n += frame_bytes(stream + n, 300, mem_raddr(&m, 70), 2);
+  n += frame_bytes(stream + n, 300, mem_raddr(&l, &m, 70), 2);
   memcpy(stream + n, data, 300);
   n += 300;
   n += frame_bytes(stream + n, 0, (struct tp_raddr){0}, 3);
-  int s = raw_lane(&l, e, 1);
   for (size_t i = 0; i < n; i++) {
     raw_send(s, stream + i, 1);
     turn();
@@ -301,14 +301,14 @@ START_TEST(stream_cut_anywhere) {
   struct mem m;
   size_t n = 0;
   mem_open(&m, e, PUTS * SLOT, MEM_PLAIN, 0);
+  int s = raw_lane(&l, e, 1);
   for (uint32_t i = 0; i < PUTS; i++) {
     uint64_t kind = rng_below(&r, 3);
     len[i] = kind == 0 ? 0 : (uint32_t)rng_below(&r, kind == 1 ? 100 : SLOT);
-    n += frame_bytes(stream + n, len[i], mem_raddr(&m, (size_t)i * SLOT), i);
+    n += frame_bytes(stream + n, len[i], mem_raddr(&l, &m, (size_t)i * SLOT), i);
     pattern_fill(stream + n, len[i], i);
     n += len[i];
   }
-  int s = raw_lane(&l, e, 1);
   for (size_t at = 0; at < n;) {
     size_t part = 1 + rng_below(&r, rng_below(&r, 2) ? 50 : 9000);
     part = MIN_OF(part, n - at);
@@ -338,7 +338,7 @@ START_TEST(the_end_is_told_in_words) {
   mem_open(&m, e, 64, MEM_PLAIN, 0);
   byte_check(m.at, 64, 0xa5);
   int s = raw_lane(&l, e, 1);
-  size_t n = frame_bytes(f, _i == 2 ? UINT32_MAX : 50, _i == 1 ? (struct tp_raddr){0} : mem_raddr(&m, 1), 7);
+  size_t n = frame_bytes(f, _i == 2 ? UINT32_MAX : 50, _i == 1 ? (struct tp_raddr){0} : mem_raddr(&l, &m, 1), 7);
   switch (_i) {
     case 0:
       f[13] = 1;
@@ -380,7 +380,7 @@ START_TEST(noise_behind_the_greeting) {
     unsigned char noise[600];
     int s = raw_lane(&l, e, 10 + k);
     for (size_t i = 0; i < sizeof noise; i++) noise[i] = (unsigned char)rng_next(&r);
-    if (k % 2) frame_bytes(noise, (uint32_t)rng_below(&r, 9000), mem_raddr(&m, rng_below(&r, 4096)), 1);
+    if (k % 2) frame_bytes(noise, (uint32_t)rng_below(&r, 9000), mem_raddr(&l, &m, rng_below(&r, 4096)), 1);
     raw_send(s, noise, sizeof noise);
     close(s);
     UNTIL(l.lost);
@@ -398,7 +398,7 @@ START_TEST(dereg_in_the_middle_of_a_put) {
   memset(data, 0x99, sizeof data);
   mem_open(&m, e, sizeof data, MEM_PLAIN, 0);
   int s = raw_lane(&l, e, 1);
-  raw_send(s, f, frame_bytes(f, sizeof data, mem_raddr(&m, 0), 7));
+  raw_send(s, f, frame_bytes(f, sizeof data, mem_raddr(&l, &m, 0), 7));
   raw_send(s, data, 2500);
   UNTIL(m.at[2499] == 0x99);
   byte_check(m.at + 2500, 2500, 0xa5);
@@ -562,7 +562,7 @@ START_TEST(registry) {
   ck_assert_ptr_null(tp_find(""));
   ck_assert_ptr_null(tp_find(NULL));
   const struct tp_ops *const *all = tp_all();
-  ck_assert(all[0] == &tp_shm && all[1] == &tp_tcp && all[2] == NULL);
+  ck_assert(all[0] == &tp_shm && all[1] == &tp_verbs && all[2] == &tp_tcp && all[3] == NULL);
 }
 END_TEST
 

@@ -70,6 +70,15 @@ START_TEST(a_bad_configuration_is_refused_by_the_fields_name) {
   REFUSE_CONFIG(memset(c.servers, 'x', sizeof c.servers), "servers");
   REFUSE_CONFIG(memset(c.token, 'x', sizeof c.token), "token");
   REFUSE_CONFIG(memset(c.transport, 'x', sizeof c.transport), "transport");
+  REFUSE_CONFIG(memset(c.devices, 'x', sizeof c.devices), "devices");
+  REFUSE_CONFIG(strcpy(c.devices, "mlx5_0:1,"), "devices");
+  REFUSE_CONFIG(c.gid_index = 256, "gid_index");
+  REFUSE_CONFIG(c.gid_index = -2, "gid_index");
+  REFUSE_CONFIG(c.traffic_class = 256, "traffic_class");
+  REFUSE_CONFIG(c.service_level = 16, "service_level");
+  REFUSE_CONFIG(c.mtu = 1500, "mtu");
+  REFUSE_CONFIG(c.ack_timeout = 32, "ack_timeout");
+  REFUSE_CONFIG(c.retry_count = 8, "retry_count");
 }
 END_TEST
 
@@ -84,6 +93,23 @@ START_TEST(an_unknown_transport_is_refused_with_what_there_is) {
   ck_assert_int_eq(agg_open(&c, &a, NULL), AGG_EINVAL); /* nobody wants to know */
   ck_assert_int_eq(agg_open(&c, NULL, &e), AGG_EINVAL);
   ck_assert_msg(names(e.text, "agg"), "%s", e.text);
+}
+END_TEST
+
+/* Where the machine has it, it is taken; otherwise that is an error with its words, and no other transport is. */
+START_TEST(a_transport_that_is_asked_for_and_not_there) {
+  agg_config_t c = config_of_one();
+  agg_error_t e = {0};
+  agg_t *a = NULL;
+  strcpy(c.transport, "verbs");
+  int rc = agg_open(&c, &a, &e);
+  if (rc == AGG_OK) {
+    agg_close(a);
+    return;
+  }
+  ck_assert_msg(rc == AGG_ENOTSUP || rc == AGG_EINVAL, "%d: %s", rc, e.text);
+  ck_assert_msg(strncmp(e.text, "transport ", 10) == 0 && strstr(e.text, "verbs") != NULL && strlen(e.text) > 30, "%s", e.text);
+  ck_assert_ptr_null(a);
 }
 END_TEST
 
@@ -448,6 +474,7 @@ Suite *make_suite(void) {
   tcase_set_timeout(c, 60);
   tcase_add_test(c, a_bad_configuration_is_refused_by_the_fields_name);
   tcase_add_test(c, an_unknown_transport_is_refused_with_what_there_is);
+  tcase_add_test(c, a_transport_that_is_asked_for_and_not_there);
   tcase_add_test(c, a_plan_that_cannot_be_is_refused);
   tcase_add_test(c, no_function_minds_null);
   tcase_add_test(c, tickets_and_ranks_that_make_no_sense_are_refused);

@@ -145,7 +145,8 @@ END_TEST
 START_TEST(the_table_has_a_header_and_a_row_a_case) {
   expect_code("%R -n 2 --timeout 60 --no-prefix %P -b 8 -e 64 -n 3", 0);
   ck_assert_ptr_nonnull(strstr(out, "ranks 2  servers 0  plan direct"));
-  ck_assert_uint_eq(lines(out), 2 + 8);
+  ck_assert_ptr_nonnull(strstr(out, "\n# rank 0 to rank 1 ("));
+  ck_assert_uint_eq(lines(out), 3 + 8);
 }
 END_TEST
 

@@ -83,6 +83,9 @@ static void take_event(const struct tp_event *ev) {
       ck_assert_msg(!l->connected, "TP_CONNECTED twice");
       l->connected = 1;
       l->window = ev->peer_window;
+      ck_assert_ptr_nonnull(ev->text);
+      ck_assert_msg(strlen(ev->text) >= 3, "TP_CONNECTED does not say over what: \"%s\"", ev->text);
+      str_copy(l->over, sizeof l->over, ev->text);
       break;
     case TP_NOTICE:
       l->notice[l->notices % CONFORM_SEEN].notice = ev->notice;
@@ -169,7 +172,11 @@ void lane_open(struct lane *l, struct end *e, const struct end *peer, uint32_t t
   const struct lane_options *o = options != NULL ? options : &none;
   memset(l, 0, sizeof *l);
   l->end = e;
-  struct tp_lane_config c = {.active = active, .depth = o->depth != 0 ? o->depth : 16, .domain = o->domain, .window = o->window, .user = l};
+  struct tp_lane_config c = {.active = active, .depth = o->depth != 0 ? o->depth : 16, .domain = o->domain, .index = o->index, .user = l};
+  if (o->window != NULL) {
+    c.window_mr = o->window->mr;
+    c.window_ptr = o->window->at + o->window_off;
+  }
   unsigned char address[TP_ADDRESS_MAX];
   memcpy(address, peer->address, peer->address_len);
   c.peer_address = address;
@@ -264,8 +271,9 @@ void mem_forget(struct mem *m) {
   m->map = NULL;
 }
 
-struct tp_raddr mem_raddr(const struct mem *m, size_t off) {
-  return current->ops->raddr(m->mr, m->at + off);
+struct tp_raddr mem_raddr(const struct lane *l, const struct mem *m, size_t off) {
+  ck_assert_ptr_eq(l->end, m->end);
+  return current->ops->raddr(l->lane, m->mr, m->at + off);
 }
 
 void put_one(struct lane *l, const struct mem *from, size_t off, size_t len, struct tp_raddr dst, uint32_t notice, uint64_t token) {
@@ -294,8 +302,8 @@ void pair_open(struct pair *p, size_t bytes, int backed, const struct lane_optio
   struct lane_options oa = {0}, ob;
   if (options != NULL) oa = *options;
   ob = oa;
-  oa.window = mem_raddr(&p->ma, 0);
-  ob.window = mem_raddr(&p->mb, 0);
+  oa.window = &p->ma;
+  ob.window = &p->mb;
   lane_open(&p->lb, p->b, p->a, 1, 0, &ob);
   lane_open(&p->la, p->a, p->b, 1, 1, &oa);
   UNTIL((p->la.connected && p->lb.connected) || p->la.lost || p->lb.lost);

@@ -72,6 +72,7 @@ struct lane {
   int connected, lost, fenced;
   struct tp_raddr window; /* the peer's */
   char text[512];         /* of TP_LOST */
+  char over[256];         /* of TP_CONNECTED */
   uint32_t notices, sents;
   struct {
     uint32_t notice, bytes;
@@ -82,10 +83,13 @@ struct lane {
   void *data;
 };
 
+struct mem;
 struct lane_options {
   uint32_t depth; /* 0: 16 */
   uint64_t domain;
-  struct tp_raddr window;
+  uint32_t index;
+  const struct mem *window; /* NULL: none */
+  size_t window_off;
 };
 
 void ticket_of(uint32_t number, unsigned char ticket[TP_TICKET_BYTES]);
@@ -115,7 +119,8 @@ void mem_open(struct mem *m, struct end *e, size_t len, int backed, uint64_t dom
 void mem_close(struct mem *m);
 void mem_forget(struct mem *m); /* the same where its tp, and so the registration, is gone already */
 void mem_check_guards(const struct mem *m);
-struct tp_raddr mem_raddr(const struct mem *m, size_t off);
+/* How the peer of this lane, an end of which lies where the memory does, names the place. */
+struct tp_raddr mem_raddr(const struct lane *l, const struct mem *m, size_t off);
 /* The byte that pattern `seed` has at index i; fill and compare a range. */
 unsigned char pattern(uint32_t seed, size_t i);
 void pattern_fill(void *at, size_t len, uint32_t seed);

@@ -12,7 +12,10 @@ START_TEST(either_end_first) {
   struct lane la, lb;
   int active_first = _i & 1, sleeping = _i & 2;
   if (sleeping && !conform_current()->no_sleep) turn_sleeping(1);
-  struct lane_options oa = {.window = {.key = 7, .off = 0x1122334455667788}}, ob = {.window = {.key = 0xfffffffe, .off = 1}};
+  struct mem ma, mb;
+  mem_open(&ma, a, 5000, sleeping, 0);
+  mem_open(&mb, b, 5000, !sleeping, 0);
+  struct lane_options oa = {.window = &ma}, ob = {.window = &mb, .window_off = 4097};
   if (active_first) {
     lane_open(&la, a, b, 5, 1, &oa);
     settle();
@@ -25,11 +28,14 @@ START_TEST(either_end_first) {
     lane_open(&la, a, b, 5, 1, &oa);
   }
   UNTIL(la.connected && lb.connected);
-  ck_assert_uint_eq(la.window.key, 0xfffffffe);
-  ck_assert_uint_eq(la.window.off, 1);
-  ck_assert_uint_eq(lb.window.key, 7);
-  ck_assert_uint_eq(lb.window.off, 0x1122334455667788);
+  struct tp_raddr at_a = mem_raddr(&la, &ma, 0), at_b = mem_raddr(&lb, &mb, 4097);
+  ck_assert(la.window.key == at_b.key && la.window.off == at_b.off);
+  ck_assert(lb.window.key == at_a.key && lb.window.off == at_a.off);
   lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
+  mem_close(&ma);
+  mem_close(&mb);
 }
 END_TEST
 
@@ -181,7 +187,7 @@ START_TEST(close_with_everything_open) {
     lanes_connect(&la, a, &lb, b, 1, NULL);
     lane_open(&waiting, a, b, 2, 0, NULL);
     lane_open(&dialing, a, b, 3, 1, NULL);
-    for (int k = 0; k < 16; k++) put_one(&la, &ma, 0, 100000, mem_raddr(&mb, 0), 1, 1);
+    for (int k = 0; k < 16; k++) put_one(&la, &ma, 0, 100000, mem_raddr(&lb, &mb, 0), 1, 1);
     for (int k = 0; k < i; k++) turn();
     struct mem *regions[2] = {&ma, &mb};
     end_close(a);

@@ -53,8 +53,8 @@ START_TEST(both_ends_fence) {
   size_t half = 1 << 20; /* of each region: source, target */
   pair_open(&p, 2 * half, _i & 1, NULL);
   for (uint32_t i = 0; i < 8; i++) {
-    put_one(&p.la, &p.ma, 0, half, mem_raddr(&p.mb, half), i, 0);
-    put_one(&p.lb, &p.mb, 0, half, mem_raddr(&p.ma, half), i, 0);
+    put_one(&p.la, &p.ma, 0, half, mem_raddr(&p.lb, &p.mb, half), i, 0);
+    put_one(&p.lb, &p.mb, 0, half, mem_raddr(&p.la, &p.ma, half), i, 0);
   }
   for (int i = 0; i < _i / 2; i++) turn();
   int a = 0, b = 0;
@@ -71,7 +71,7 @@ START_TEST(lanes_beside_are_open) {
   fence(&p.lb);
   lanes_alive(&la, &lb);
   pattern_fill(p.ma.at, 1 << 16, 4);
-  put_one(&la, &p.ma, 0, 1 << 16, mem_raddr(&p.mb, 0), 3, 0); /* the same memory */
+  put_one(&la, &p.ma, 0, 1 << 16, mem_raddr(&lb, &p.mb, 0), 3, 0); /* the same memory */
   uint32_t at = lb.notices;
   UNTIL(lb.notices > at);
   pattern_check(p.mb.at, 1 << 16, 4);
@@ -105,7 +105,7 @@ START_TEST(mapped_writer_is_told) {
   pair_open(&p, 1 << 16, MEM_BACKED, NULL);
   lanes_alive(&p.la, &p.lb);
   settle();
-  unsigned char *m = OPS->map(p.la.lane, mem_raddr(&p.mb, 0), 1 << 16);
+  unsigned char *m = OPS->map(p.la.lane, mem_raddr(&p.lb, &p.mb, 0), 1 << 16);
   ck_assert_ptr_nonnull(m);
   ck_assert_int_eq(OPS->shut(p.la.lane), 0);
   m[0] = 1;

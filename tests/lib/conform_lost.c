@@ -41,7 +41,7 @@ static void refused(struct rig *r) {
 START_TEST(bad_places) {
   struct rig r;
   rig_open(&r, _i & 1, 0);
-  struct tp_raddr at = mem_raddr(&r.p.mb, 0);
+  struct tp_raddr at = mem_raddr(&r.p.lb, &r.p.mb, 0);
   size_t len = _i & 2 ? 40000 : 20;
   switch (_i / 4) {
     case 0:
@@ -84,9 +84,9 @@ START_TEST(deregistered_key) {
   rig_open(&r, _i & 1, 0);
   struct mem gone;
   mem_open(&gone, r.p.b, 40000, _i & 1, 0);
-  struct tp_raddr at = mem_raddr(&gone, 0);
+  struct tp_raddr at = mem_raddr(&r.p.lb, &gone, 0);
   if (_i & 4) { /* it has been used before: nothing may be remembered */
-    put_one(&r.other_a, &r.p.ma, 0, 40000, at, 1, 0);
+    put_one(&r.other_a, &r.p.ma, 0, 40000, mem_raddr(&r.other_b, &gone, 0), 1, 0);
     UNTIL(r.other_b.notices == 1);
   }
   memset(gone.at, 0x44, gone.len);
@@ -107,12 +107,12 @@ START_TEST(stale_key) {
   struct mem m, again[N];
   rig_open(&r, _i, 0);
   mem_open(&m, r.p.b, 4096, _i, 0);
-  struct tp_raddr old = mem_raddr(&m, 0);
+  struct tp_raddr old = mem_raddr(&r.p.lb, &m, 0);
   mem_close(&m);
   for (int i = 0; i < N; i++) {
     mem_open(&again[i], r.p.b, 4096, _i, 0);
     memset(again[i].at, 0x44, 4096);
-    ck_assert_uint_ne(mem_raddr(&again[i], 0).key, old.key);
+    ck_assert_uint_ne(mem_raddr(&r.p.lb, &again[i], 0).key, old.key);
   }
   put_one(&r.p.la, &r.p.ma, 0, 4096, old, 66, 0);
   UNTIL(r.p.la.lost || r.p.lb.lost);
@@ -131,7 +131,7 @@ START_TEST(other_domain) {
   struct mem theirs;
   mem_open(&theirs, r.p.b, 4096, _i & 1, 6);
   memset(theirs.at, 0x44, 4096);
-  struct tp_raddr at = mem_raddr(&theirs, 0);
+  struct tp_raddr at = mem_raddr(&r.p.lb, &theirs, 0);
   ck_assert_ptr_null(OPS->map(r.p.la.lane, at, 16));
   put_one(&r.p.la, &r.p.ma, 0, _i & 2 ? 4096 : 16, at, 66, 0);
   UNTIL(r.p.la.lost || r.p.lb.lost);
@@ -149,7 +149,7 @@ START_TEST(no_domain) {
   struct mem theirs;
   mem_open(&theirs, r.p.b, 4096, _i & 1, 6);
   memset(theirs.at, 0x44, 4096);
-  put_one(&r.p.la, &r.p.ma, 0, 64, mem_raddr(&theirs, 0), 66, 0);
+  put_one(&r.p.la, &r.p.ma, 0, 64, mem_raddr(&r.p.lb, &theirs, 0), 66, 0);
   UNTIL(r.p.la.lost || r.p.lb.lost);
   settle();
   byte_check(theirs.at, 4096, 0x44);
@@ -162,9 +162,9 @@ END_TEST
 START_TEST(bad_put_in_a_stream) {
   struct rig r;
   rig_open(&r, _i, 0);
-  for (uint32_t i = 0; i < 5; i++) put_one(&r.p.la, &r.p.ma, 0, 16, mem_raddr(&r.p.mb, i * 16), i, 0);
+  for (uint32_t i = 0; i < 5; i++) put_one(&r.p.la, &r.p.ma, 0, 16, mem_raddr(&r.p.lb, &r.p.mb, i * 16), i, 0);
   put_one(&r.p.la, &r.p.ma, 0, 16, (struct tp_raddr){.key = 0x7fffffff}, 66, 0);
-  for (uint32_t i = 0; i < 5; i++) put_one(&r.p.la, &r.p.ma, 0, 16, mem_raddr(&r.p.mb, 4096 + i * 16), 100 + i, 0);
+  for (uint32_t i = 0; i < 5; i++) put_one(&r.p.la, &r.p.ma, 0, 16, mem_raddr(&r.p.lb, &r.p.mb, 4096 + i * 16), 100 + i, 0);
   UNTIL(r.p.la.lost || r.p.lb.lost);
   settle();
   ck_assert_uint_le(r.p.lb.notices, 5);
@@ -200,8 +200,8 @@ START_TEST(peer_closes_under_load) {
   size_t half = 4 << 20; /* of each region: source, target */
   pair_open(&p, 2 * half, _i & 1, NULL);
   for (uint32_t i = 0; i < 8; i++) {
-    put_one(&p.la, &p.ma, 0, half, mem_raddr(&p.mb, half), i, i + 1);
-    put_one(&p.lb, &p.mb, 0, half, mem_raddr(&p.ma, half), i, i + 1);
+    put_one(&p.la, &p.ma, 0, half, mem_raddr(&p.lb, &p.mb, half), i, i + 1);
+    put_one(&p.lb, &p.mb, 0, half, mem_raddr(&p.la, &p.ma, half), i, i + 1);
   }
   for (int i = 0; i < _i; i++) turn();
   lane_close(&p.lb);
@@ -229,7 +229,8 @@ START_TEST(reported_puts_arrive) {
   size_t len = _i & 2 ? 1 << 20 : 100;
   pair_open(&p, 2 << 20, _i & 1, NULL);
   pattern_fill(p.ma.at, len, 3);
-  if (_i & 4) put_one(&p.lb, &p.mb, 1 << 20, 1000, mem_raddr(&p.ma, 1 << 20), 9, 0); /* and the closing end has not read everything */
+  if (_i & 4)
+    put_one(&p.lb, &p.mb, 1 << 20, 1000, mem_raddr(&p.la, &p.ma, 1 << 20), 9, 0); /* and the closing end has not read everything */
   put_one(&p.la, &p.ma, 0, len, p.la.window, 1, 1);
   UNTIL(p.la.sents == 1);
   lane_close(&p.la);
@@ -249,7 +250,7 @@ START_TEST(dereg_under_load) {
   struct mem big;
   mem_open(&m, r.p.b, len, _i & 1, 0);
   mem_open(&big, r.p.a, len, _i & 1, 0);
-  put_one(&r.p.la, &big, 0, len, mem_raddr(&m, 0), 1, 0);
+  put_one(&r.p.la, &big, 0, len, mem_raddr(&r.p.lb, &m, 0), 1, 0);
   for (int i = 0; i < _i / 2; i++) turn();
   OPS->mem_dereg(r.p.b->tp, m.mr);
   memset(m.at, 0x44, len);

@@ -33,9 +33,9 @@ START_TEST(bytes_in_place) {
     memset(p.mb.at, 0x11, p.mb.len);
     uint32_t at = p.lb.notices, sent = p.la.sents;
     if (how == 0 || how == 3)
-      put_one(&p.la, &p.ma, off, len, mem_raddr(&p.mb, off), 0xfffffff0u + seed, seed);
+      put_one(&p.la, &p.ma, off, len, mem_raddr(&p.lb, &p.mb, off), 0xfffffff0u + seed, seed);
     else
-      put_two(&p.la, &p.ma, off, head, len, mem_raddr(&p.mb, off), 0xfffffff0u + seed, seed);
+      put_two(&p.la, &p.ma, off, head, len, mem_raddr(&p.lb, &p.mb, off), 0xfffffff0u + seed, seed);
     UNTIL(p.lb.notices > at);
     ck_assert_uint_eq(p.lb.notice[at].notice, 0xfffffff0u + seed);
     ck_assert_uint_eq(p.lb.notice[at].bytes, len);
@@ -67,7 +67,7 @@ START_TEST(sources_need_no_registration) {
   pair_open(&p, sizeof local, MEM_BACKED, NULL);
   pattern_fill(local, sizeof local, 5);
   struct tp_src src = {.base = local, .len = sizeof local};
-  OPS->put(p.la.lane, &src, 1, mem_raddr(&p.mb, 0), 1, 9);
+  OPS->put(p.la.lane, &src, 1, mem_raddr(&p.lb, &p.mb, 0), 1, 9);
   UNTIL(p.lb.notices == 1 && p.la.sents == 1);
   pattern_check(p.mb.at, sizeof local, 5);
   pair_close(&p);
@@ -81,6 +81,7 @@ END_TEST
 
 struct stream {
   struct mem *src, *dst;
+  struct lane *to;
   uint32_t posted, landed, expect_reported;
 };
 
@@ -110,9 +111,9 @@ static void stream_post(struct lane *l, struct stream *s) {
   pattern_fill(s->src->at + off, len, n);
   uint64_t token = n % 3 == 2 ? 0 : n + 1;
   if (n % 2 == 0)
-    put_one(l, s->src, off, len, mem_raddr(s->dst, off), n, token);
+    put_one(l, s->src, off, len, mem_raddr(s->to, s->dst, off), n, token);
   else
-    put_two(l, s->src, off, MIN_OF(len, 64u), len, mem_raddr(s->dst, off), n, token);
+    put_two(l, s->src, off, MIN_OF(len, 64u), len, mem_raddr(s->to, s->dst, off), n, token);
 }
 
 /* Not more than SLOTS are under way, and a slot is free when its notice has come and its report, where one was asked for. */
@@ -130,7 +131,7 @@ START_TEST(order_of_notices_and_reports) {
   struct lane_options o = {.depth = SLOTS};
   if ((_i & 2) && !conform_current()->no_sleep) turn_sleeping(1);
   pair_open(&p, SLOTS * SLOT_BYTES, _i & 1, &o);
-  ab = (struct stream){.src = &p.ma, .dst = &p.mb};
+  ab = (struct stream){.src = &p.ma, .dst = &p.mb, .to = &p.lb};
   p.la.data = p.lb.data = &ab;
   p.la.on_sent = stream_sent;
   p.lb.on_notice = stream_landed;
@@ -182,7 +183,7 @@ START_TEST(depth_of_one) {
   struct lane_options o = {.depth = 1};
   pair_open(&p, 100000, MEM_BACKED, &o);
   for (uint32_t i = 0; i < 200; i++) {
-    put_one(&p.la, &p.ma, 0, i % 2 ? 100000 : 10, mem_raddr(&p.mb, 0), i, i + 1);
+    put_one(&p.la, &p.ma, 0, i % 2 ? 100000 : 10, mem_raddr(&p.lb, &p.mb, 0), i, i + 1);
     UNTIL(p.la.sents == i + 1);
   }
   UNTIL(p.lb.notices == 200);
@@ -198,7 +199,7 @@ START_TEST(overlapping_regions) {
   struct tp_mr *inner;
   struct tp_mem mem = {.addr = p.mb.at + 1000, .len = 100, .fd = p.mb.fd, .fd_off = 4096 + 1000};
   ck_assert_int_eq(OPS->mem_reg(p.b->tp, &mem, &inner, NULL), 0);
-  struct tp_raddr in = OPS->raddr(inner, p.mb.at + 1000), out = mem_raddr(&p.mb, 1000);
+  struct tp_raddr in = OPS->raddr(p.lb.lane, inner, p.mb.at + 1000), out = mem_raddr(&p.lb, &p.mb, 1000);
   ck_assert_uint_ne(in.key, out.key);
   ck_assert_uint_ne(in.key, 0);
   pattern_fill(p.ma.at, 100, 3);
@@ -227,7 +228,7 @@ START_TEST(many_regions) {
     }
     for (uint32_t i = 0; i < N; i++) {
       pattern_fill(p.ma.at, 16, i + 1);
-      put_one(&p.la, &p.ma, 0, 16, OPS->raddr(mr[i], target + i * 16), i, i + 1);
+      put_one(&p.la, &p.ma, 0, 16, OPS->raddr(p.lb.lane, mr[i], target + i * 16), i, i + 1);
       uint32_t done = (uint32_t)round * N + i + 1;
       UNTIL(p.lb.notices == done && p.la.sents == done);
     }
@@ -250,12 +251,57 @@ START_TEST(own_domain_may_write) {
 }
 END_TEST
 
+/* Lanes of several domains in one transport: what belongs to no domain, every one of their peers may write; what belongs to one, its own
+ * may. Each lane has a name of its own for it. */
+START_TEST(several_domains) {
+  enum { N = 3 };
+  static struct lane la[N], lb[N];
+  struct end *a = end_open(), *b = end_open();
+  struct mem from, all, own[N];
+  mem_open(&from, a, 4096, _i, 0);
+  mem_open(&all, b, 4096, _i, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    struct lane_options o = {.domain = i * 1000, .index = i};
+    lanes_connect(&la[i], a, &lb[i], b, 300 + i, &o);
+    mem_open(&own[i], b, 4096, _i, i * 1000);
+  }
+  for (uint32_t i = 0; i < N; i++) {
+    pattern_fill(from.at, 4096, i + 1);
+    put_one(&la[i], &from, 0, 4096, mem_raddr(&lb[i], &all, 0), 1, 1);
+    put_one(&la[i], &from, 0, 4096, mem_raddr(&lb[i], &own[i], 0), 2, 2);
+    UNTIL((lb[i].notices == 2 && la[i].sents == 2) || la[i].lost || lb[i].lost);
+    ck_assert_msg(!la[i].lost && !lb[i].lost, "domain %u: %s %s", i, la[i].text, lb[i].text);
+    pattern_check(all.at, 4096, i + 1);
+    pattern_check(own[i].at, 4096, i + 1);
+  }
+  for (uint32_t i = 0; i < N; i++) lane_close(&la[i]), lane_close(&lb[i]), mem_close(&own[i]);
+  mem_close(&from);
+  mem_close(&all);
+}
+END_TEST
+
+/* Every transport says over how many NICs it deals lanes, and connects lanes of any index. */
+START_TEST(lanes_of_any_index) {
+  struct end *a = end_open(), *b = end_open();
+  static const uint32_t index[] = {0, 1, 2, 15, UINT32_MAX};
+  ck_assert_uint_ge(OPS->rails(a->tp), 1);
+  for (uint32_t i = 0; i < ARRAY_LEN(index); i++) {
+    struct lane la, lb;
+    struct lane_options o = {.index = index[i]};
+    lanes_connect(&la, a, &lb, b, 400 + i, &o);
+    lanes_alive(&la, &lb);
+    lane_close(&la);
+    lane_close(&lb);
+  }
+}
+END_TEST
+
 /* ---- map ---- */
 
 START_TEST(mapping) {
   struct pair p;
   pair_open(&p, 65536, MEM_BACKED, NULL);
-  struct tp_raddr at = mem_raddr(&p.mb, 100);
+  struct tp_raddr at = mem_raddr(&p.lb, &p.mb, 100);
   pattern_fill(p.mb.at, 65536, 2);
   lanes_alive(&p.la, &p.lb);
   settle();
@@ -315,9 +361,9 @@ static void stress_post(struct stress *s) {
   size_t off = (size_t)slot * STRESS_BYTES, head = rng_below(&s->rng, 65);
   pattern_fill(s->src.at + off, s->len[slot], s->seed[slot]);
   if (kind & 1)
-    put_one(&s->a, &s->src, off, s->len[slot], mem_raddr(&s->dst, off), n, n + 1);
+    put_one(&s->a, &s->src, off, s->len[slot], mem_raddr(&s->b, &s->dst, off), n, n + 1);
   else
-    put_two(&s->a, &s->src, off, MIN_OF(head, s->len[slot]), s->len[slot], mem_raddr(&s->dst, off), n, n + 1);
+    put_two(&s->a, &s->src, off, MIN_OF(head, s->len[slot]), s->len[slot], mem_raddr(&s->b, &s->dst, off), n, n + 1);
 }
 
 static uint32_t stress_progress(const struct stress *st) {
@@ -379,6 +425,8 @@ void conform_add_put(Suite *s) {
   tcase_add_loop_test(t, overlapping_regions, 0, 2);
   tcase_add_test(t, many_regions);
   tcase_add_loop_test(t, own_domain_may_write, 0, 2);
+  tcase_add_loop_test(t, several_domains, 0, 2);
+  tcase_add_test(t, lanes_of_any_index);
   tcase_add_test(t, mapping);
   tcase_add_loop_test(t, stress, 0, 10);
   suite_add_tcase(s, t);

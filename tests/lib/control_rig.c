@@ -58,6 +58,7 @@ static int on_prepare(void *user, struct recruit *r, const struct recruit_reques
   snprintf(self->host, sizeof self->host, "store1");
   self->pid = 9;
   self->reactors = 1;
+  self->rails = 1;
   self->n_addresses = 1;
   self->addresses = &address;
   note(s, &s->prepared);
@@ -189,7 +190,7 @@ void rig_member_init(struct rig_member *m, uint16_t port, const char *token, uin
   sync_init(&m->mu, &m->changed);
   ck_assert_int_eq(control_start(&config, &m->control, &err), AGG_OK);
   m->address = (struct control_address){.transport = "shm", .len = 4, .bytes = "addr"};
-  m->self = (struct control_node){.pid = 100 + rank, .reactors = 1, .n_addresses = 1, .addresses = &m->address};
+  m->self = (struct control_node){.pid = 100 + rank, .reactors = 1, .rails = 1, .n_addresses = 1, .addresses = &m->address};
   snprintf(m->self.host, sizeof m->self.host, "node%u", rank);
   m->config =
       (struct member_config){.host = "127.0.0.1", .port = port, .job = "test", .rank = rank, .size = size, .servers = "", .plan = "auto"};

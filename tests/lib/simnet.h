@@ -14,6 +14,9 @@
 
 struct simnet;
 
+/* Which buffers are registered: some, drawn anew for each; every one with every transport; none. */
+enum simnet_memory { SIMNET_SOME, SIMNET_ALL, SIMNET_NONE };
+
 struct simnet_setup {
   struct sim_config sim;
   struct plan plan;
@@ -21,7 +24,8 @@ struct simnet_setup {
   unsigned n_tps;
   uint32_t caps[SIMNET_TPS_MAX];
   int reduce_best; /* the machine's kernels instead of the reference */
-  uint64_t fakes;  /* bit i: node i has transports and no planes; the test plays it */
+  enum simnet_memory memory;
+  uint64_t fakes; /* bit i: node i has transports and no planes; the test plays it */
   void (*fake_event)(void *user, struct simnet *net, uint32_t fake, uint32_t peer, const struct tp_event *event);
   void *fake_user;
 };

@@ -93,17 +93,16 @@ static void make_buffers(struct simnet *net, struct simnet_part *part, uint32_t 
   }
 }
 
-/* Registered, and mappable by peers or not; or left to the plane, where that is allowed. */
+/* Registered, and mappable by peers or not; or left to the plane: all, one of the two, or with one of the transports. */
 static void register_buffers(struct simnet *net, struct simnet_part *part, uint32_t rank) {
   struct rng *r = sim_rng(net->world);
   struct simnet_node *node = &net->nodes[rank];
-  int must = 0, shared = rng_below(r, 2) == 0;
-  for (unsigned t = 0; t < net->setup.n_tps; t++) must |= !(net->setup.caps[t] & TP_CAP_ANY_SOURCE);
-  if (!must && rng_below(r, 3) == 0) return;
+  int shared = rng_below(r, 2) == 0, some = rng_below(r, 4) == 0;
+  if (net->setup.memory == SIMNET_NONE || (net->setup.memory == SIMNET_SOME && rng_below(r, 3) == 0)) return;
   for (unsigned t = 0; t < net->setup.n_tps; t++) {
     for (int i = 0; i < 2; i++) {
       agg_error_t err = {0};
-      if (part->mem[i] == NULL) continue;
+      if (part->mem[i] == NULL || (net->setup.memory == SIMNET_SOME && some && rng_below(r, 2) == 0)) continue;
       struct tp_mem mem = {
           .addr = part->mem[i], .len = part->mem_bytes[i], .fd = shared ? 0 : -1}; /* the simulator asks only whether there is one */
       ck_assert_msg(node->ops[t]->mem_reg(node->tps[t], &mem, &part->mr[i][t], &err) == AGG_OK, "%s", err.text);

@@ -29,14 +29,14 @@ static void draw_network(struct rng *r, struct sim_config *c) {
   c->poll_delay_ns = rng_below(r, 4) == 0 ? between(r, 0, 50000) : between(r, 0, 1000);
 }
 
-/* Memory that peers map is passed on by them as it is, so these need transports that take any source. */
+/* Transports that need registered memory get some that is not: it goes through the planes' own. */
 static void draw_transports(struct rng *r, struct simnet_setup *s) {
   s->n_tps = 1 + (rng_below(r, 3) == 0);
   int map = (int)rng_below(r, 2);
   s->sim.map = map ? SIM_MAP_BACKED : SIM_MAP_NEVER;
   for (unsigned t = 0; t < SIMNET_TPS_MAX; t++) {
     s->caps[t] = rng_below(r, 2) ? TP_CAP_CHEAP_REG : 0;
-    if (map || rng_below(r, 2)) s->caps[t] |= TP_CAP_ANY_SOURCE;
+    if (rng_below(r, 2)) s->caps[t] |= TP_CAP_ANY_SOURCE;
     if (map && (t == 0 || rng_below(r, 2))) s->caps[t] |= TP_CAP_MAP;
   }
 }

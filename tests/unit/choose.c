@@ -106,6 +106,21 @@ START_TEST(defaults_depend_on_host_and_servers) {
 }
 END_TEST
 
+/* Lane n goes over NIC n mod rails: with fewer lanes than NICs some would be idle. */
+START_TEST(lanes_cover_the_rails) {
+  const struct {
+    uint32_t rails, servers, asked, lanes;
+    int one_host;
+  } rows[] = {{0, 0, 0, 2, 0},   {1, 0, 0, 2, 0}, {2, 1, 0, 2, 0}, {3, 1, 0, 3, 0}, {8, 0, 0, 8, 0}, {16, 0, 0, 16, 0},
+              {99, 0, 0, 16, 0}, {8, 0, 1, 1, 0}, {8, 0, 0, 1, 1}, {8, 1, 0, 2, 1}, {8, 1, 5, 5, 1}};
+  for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    struct plan p = make((struct plan_request){
+        .workers = 4, .servers = rows[i].servers, .rails = rows[i].rails, .lanes = rows[i].asked, .one_host = rows[i].one_host});
+    ck_assert_msg(p.lanes == rows[i].lanes, "row %zu: %u lanes", i, p.lanes);
+  }
+}
+END_TEST
+
 START_TEST(a_rings_window_covers_its_depth) {
   const struct { uint32_t workers, window; } rows[] = {{1, 4}, {2, 4}, {3, 6}, {8, 16}, {32, 64}, {33, 64}, {5000, 64}};
   for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -185,6 +200,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, no_name_means_auto);
   tcase_add_test(t, a_named_plan_is_taken_at_every_size);
   tcase_add_test(t, defaults_depend_on_host_and_servers);
+  tcase_add_test(t, lanes_cover_the_rails);
   tcase_add_test(t, a_rings_window_covers_its_depth);
   tcase_add_test(t, what_is_given_is_kept);
   tcase_add_test(t, bad_numbers_are_refused_by_name);

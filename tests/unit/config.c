@@ -59,6 +59,9 @@ START_TEST(defaults_are_as_documented) {
   ck_assert_str_eq(c.coordinator, "");
   ck_assert_uint_eq(c.chunk_bytes + c.window + c.lanes + c.reactors, 0);
   ck_assert_uint_eq(c.memory_limit, 0);
+  ck_assert_str_eq(c.devices, "");
+  ck_assert(c.gid_index == -1 && c.traffic_class == -1 && c.service_level == -1);
+  ck_assert_uint_eq(c.mtu + c.ack_timeout + c.retry_count, 0);
   ck_assert(c.timeout_s == 60 && c.join_timeout_s == 60);
   ck_assert_int_eq(c.log_level, AGG_LOG_WARN);
   ck_assert(c.log_fn == NULL);
@@ -94,6 +97,9 @@ START_TEST(every_variable_reaches_its_field) {
   envs(
       "AGG_RANK=2 AGG_SIZE=4 AGG_LOCAL_RANK=1 AGG_JOB=night AGG_SERVERS=a:1,[::1]:2,c AGG_COORDINATOR=h:70 AGG_TOKEN=s3 AGG_TOKEN_FILE=/t");
   envs("AGG_BIND=10.0.0.1 AGG_TRANSPORT=tcp AGG_PLAN=ring AGG_CHUNK=64K AGG_WINDOW=8 AGG_LANES=3 AGG_REACTORS=2 AGG_SPIN_US=7");
+  envs(
+      "AGG_DEVICES=mlx5_0:1,rxe-a.b AGG_GID_INDEX=3 AGG_TRAFFIC_CLASS=106 AGG_SERVICE_LEVEL=0 AGG_MTU=1024 AGG_ACK_TIMEOUT=31 "
+      "AGG_RETRY_COUNT=1");
   envs("AGG_MEMORY_LIMIT=3G AGG_TIMEOUT=0.25 AGG_JOIN_TIMEOUT=1e3 AGG_LOG=debug");
   agg_config_t c = read_env();
   ck_assert(c.rank == 2 && c.world == 4 && c.local_rank == 1);
@@ -107,17 +113,24 @@ START_TEST(every_variable_reaches_its_field) {
   ck_assert_str_eq(c.plan, "ring");
   ck_assert(c.chunk_bytes == 65536 && c.window == 8 && c.lanes == 3 && c.reactors == 2 && c.spin_us == 7);
   ck_assert_uint_eq(c.memory_limit, 3ull << 30);
+  ck_assert_str_eq(c.devices, "mlx5_0:1,rxe-a.b");
+  ck_assert(c.gid_index == 3 && c.traffic_class == 106 && c.service_level == 0);
+  ck_assert(c.mtu == 1024 && c.ack_timeout == 31 && c.retry_count == 1);
   ck_assert(c.timeout_s == 0.25 && c.join_timeout_s == 1000);
   ck_assert_int_eq(c.log_level, AGG_LOG_DEBUG);
 }
 END_TEST
 
 START_TEST(every_choice_is_taken) {
-  const char *const good[][2] = {
-      {"AGG_TRANSPORT", "auto"}, {"AGG_TRANSPORT", "shm"}, {"AGG_PLAN", "auto"},         {"AGG_PLAN", "star"},
-      {"AGG_PLAN", "direct"},    {"AGG_LOG", "off"},       {"AGG_LOG", "error"},         {"AGG_LOG", "warn"},
-      {"AGG_LOG", "info"},       {"AGG_CHUNK", "0"},       {"AGG_CHUNK", "1K"},          {"AGG_CHUNK", "16M"},
-      {"AGG_WINDOW", "1024"},    {"AGG_LANES", "16"},      {"AGG_MEMORY_LIMIT", "1000"}, {"AGG_TIMEOUT", "0.001"}};
+  const char *const good[][2] = {{"AGG_TRANSPORT", "auto"},   {"AGG_TRANSPORT", "shm"}, {"AGG_PLAN", "auto"},
+                                 {"AGG_PLAN", "star"},        {"AGG_PLAN", "direct"},   {"AGG_LOG", "off"},
+                                 {"AGG_LOG", "error"},        {"AGG_LOG", "warn"},      {"AGG_LOG", "info"},
+                                 {"AGG_CHUNK", "0"},          {"AGG_CHUNK", "1K"},      {"AGG_CHUNK", "16M"},
+                                 {"AGG_WINDOW", "1024"},      {"AGG_LANES", "16"},      {"AGG_MEMORY_LIMIT", "1000"},
+                                 {"AGG_TIMEOUT", "0.001"},    {"AGG_DEVICES", "a"},     {"AGG_DEVICES", "a:255,b:1,c"},
+                                 {"AGG_GID_INDEX", "-1"},     {"AGG_GID_INDEX", "255"}, {"AGG_TRAFFIC_CLASS", "255"},
+                                 {"AGG_SERVICE_LEVEL", "15"}, {"AGG_MTU", "0"},         {"AGG_MTU", "256"},
+                                 {"AGG_MTU", "4096"},         {"AGG_ACK_TIMEOUT", "0"}, {"AGG_RETRY_COUNT", "7"}};
   for (size_t i = 0; i < ARRAY_LEN(good); i++) {
     clean_environment();
     env(good[i][0], good[i][1]);
@@ -128,7 +141,7 @@ END_TEST
 
 START_TEST(bad_values_are_refused_by_name_value_and_expectation) {
   const char *const bad[][3] = {
-      {"AGG_TRANSPORT", "rdma", "AGG_TRANSPORT=rdma: expected auto, shm or tcp"},
+      {"AGG_TRANSPORT", "rdma", "AGG_TRANSPORT=rdma: expected auto, shm, verbs or tcp"},
       {"AGG_TRANSPORT", "SHM", "AGG_TRANSPORT=SHM"},
       {"AGG_PLAN", "tree", "AGG_PLAN=tree: expected auto, star, direct or ring"},
       {"AGG_CHUNK", "1000", "AGG_CHUNK=1000: expected bytes from 1K to 16M"},
@@ -175,6 +188,42 @@ START_TEST(bad_values_are_refused_by_name_value_and_expectation) {
 }
 END_TEST
 
+START_TEST(bad_rdma_settings_are_refused_likewise) {
+  const char *const bad[][3] = {
+      {"AGG_DEVICES", ",", "AGG_DEVICES: \"\" is an empty entry of the device list: expected NAME or NAME:PORT, as in mlx5_0:1,mlx5_1"},
+      {"AGG_DEVICES", "a,", "empty entry"},
+      {"AGG_DEVICES", "a,,b", "empty entry"},
+      {"AGG_DEVICES", "mlx5 0", "\"mlx5 0\" is no device name"},
+      {"AGG_DEVICES", "a/../b", "is no device name"},
+      {"AGG_DEVICES", "\xc3\xa9", "is no device name"},
+      {"AGG_DEVICES", ":1", "is no device name"},
+      {"AGG_DEVICES", "a:0", "\"a:0\" has no port from 1 to 255"},
+      {"AGG_DEVICES", "a:256", "no port from 1 to 255"},
+      {"AGG_DEVICES", "a:", "no port from 1 to 255"},
+      {"AGG_DEVICES", "a:1:2", "no port from 1 to 255"},
+      {"AGG_DEVICES", "a:+1", "no port from 1 to 255"},
+      {"AGG_DEVICES", "a:0000000000001", "no port from 1 to 255"},
+      {"AGG_DEVICES", "b,a12345678901234567890123456789012345678901234567890123456789abcd", "longer than a device name can be"},
+      {"AGG_GID_INDEX", "256", "AGG_GID_INDEX=256: expected a whole number from 0 to 255, or -1"},
+      {"AGG_GID_INDEX", "-2", "AGG_GID_INDEX=-2"},
+      {"AGG_TRAFFIC_CLASS", "256", "from 0 to 255, or -1"},
+      {"AGG_TRAFFIC_CLASS", "0x20", "AGG_TRAFFIC_CLASS=0x20"},
+      {"AGG_SERVICE_LEVEL", "16", "from 0 to 15, or -1"},
+      {"AGG_MTU", "1500", "AGG_MTU=1500: expected 256, 512, 1024, 2048 or 4096"},
+      {"AGG_MTU", "4K", "AGG_MTU=4K"},
+      {"AGG_MTU", "4294967296", "AGG_MTU=4294967296"},
+      {"AGG_ACK_TIMEOUT", "32", "from 0 to 31"},
+      {"AGG_RETRY_COUNT", "8", "from 0 to 7"},
+      {"AGG_RETRY_COUNT", "-1", "AGG_RETRY_COUNT=-1"},
+  };
+  for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+    clean_environment();
+    env(bad[i][0], bad[i][1]);
+    refused(bad[i][2]);
+  }
+}
+END_TEST
+
 START_TEST(ranks_must_fit_the_size) {
   envs("AGG_RANK=4 AGG_SIZE=4");
   refused("AGG_RANK=4: expected less than AGG_SIZE=4");
@@ -190,7 +239,7 @@ END_TEST
 START_TEST(long_texts_are_refused_and_secrets_not_repeated) {
   char text[2000];
   memset(text, 'k', sizeof text - 1), text[sizeof text - 1] = '\0';
-  const char *const names[] = {"AGG_JOB", "AGG_SERVERS", "AGG_COORDINATOR", "AGG_TOKEN", "AGG_TOKEN_FILE", "AGG_BIND"};
+  const char *const names[] = {"AGG_JOB", "AGG_SERVERS", "AGG_COORDINATOR", "AGG_TOKEN", "AGG_TOKEN_FILE", "AGG_BIND", "AGG_DEVICES"};
   for (size_t i = 0; i < ARRAY_LEN(names); i++) {
     clean_environment();
     env(names[i], text);
@@ -462,6 +511,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, every_variable_reaches_its_field);
   tcase_add_test(t, every_choice_is_taken);
   tcase_add_test(t, bad_values_are_refused_by_name_value_and_expectation);
+  tcase_add_test(t, bad_rdma_settings_are_refused_likewise);
   tcase_add_test(t, ranks_must_fit_the_size);
   tcase_add_test(t, long_texts_are_refused_and_secrets_not_repeated);
   tcase_add_test(t, empty_variables_count_as_not_set);

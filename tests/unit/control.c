@@ -140,6 +140,26 @@ START_TEST(missing_ranks_are_named) {
 }
 END_TEST
 
+/* Lanes are dealt over NICs: as many as the node with the most has. */
+START_TEST(lanes_follow_the_rails) {
+  static const struct { uint32_t rails[2], asked, lanes; } rows[] = {{{1, 1}, 0, 2}, {{1, 4}, 0, 4}, {{8, 3}, 0, 8}, {{2, 4}, 3, 3}};
+  init(2);
+  for (uint32_t i = 0; i < 2; i++) {
+    m[i].self.rails = rows[_i].rails[i];
+    m[i].config.lanes = rows[_i].asked;
+    rig_join(&m[i]);
+  }
+  for (uint32_t i = 0; i < 2; i++) {
+    rig_joined(&m[i]);
+    ck_assert_msg(m[i].rc == AGG_OK, "%s", m[i].err.text);
+    ck_assert_uint_eq(m[i].setup.plan.lanes, rows[_i].lanes);
+    ck_assert_uint_eq(m[i].setup.nodes[0].rails, rows[_i].rails[0]);
+    ck_assert_uint_eq(m[i].setup.nodes[1].rails, rows[_i].rails[1]);
+  }
+  end(2);
+}
+END_TEST
+
 static void disagree(void (*change)(struct member_config *c), const char *a, const char *b) {
   init(2);
   change(&m[1].config);
@@ -260,7 +280,9 @@ START_TEST(wrong_version) {
   control_channels(m[0].control)->version = 7;
   rig_join(&m[0]);
   all_failed(1, AGG_EVERSION, "version 7");
-  has(m[0].err.text, "version 1");
+  char ours[32];
+  snprintf(ours, sizeof ours, "version %d", CHANNEL_VERSION);
+  has(m[0].err.text, ours);
   end(1);
 }
 END_TEST
@@ -496,6 +518,7 @@ Suite *make_suite(void) {
   tcase_add_test(join, members_wait_for_a_coordinator_that_starts_later);
   tcase_add_test(join, nobody_listens);
   tcase_add_test(join, missing_ranks_are_named);
+  tcase_add_loop_test(join, lanes_follow_the_rails, 0, 4);
   tcase_add_test(join, ranks_that_disagree);
   tcase_add_test(join, who_comes_after_a_mismatch_hears_of_it_once);
   tcase_add_test(join, a_rank_taken_twice_is_refused_alone);

@@ -126,6 +126,7 @@ static struct control_setup make_setup(uint32_t workers, uint32_t servers) {
     snprintf(n->host, sizeof n->host, "host%u", i);
     n->pid = i;
     n->reactors = 2;
+    n->rails = 3;
     n->n_addresses = 2;
     n->addresses = calloc(2, sizeof *n->addresses);
     for (uint32_t k = 0; k < 2; k++) {
@@ -156,6 +157,7 @@ START_TEST(setup_there_and_back) {
   ck_assert_uint_eq(t.plan.window, s.plan.window);
   for (uint32_t i = 0; i < s.n_nodes; i++) {
     ck_assert_str_eq(t.nodes[i].host, s.nodes[i].host);
+    ck_assert_uint_eq(t.nodes[i].rails, 3);
     ck_assert_mem_eq(t.nodes[i].addresses, s.nodes[i].addresses, 2 * sizeof(struct control_address));
   }
   message_free(m);
@@ -209,7 +211,7 @@ START_TEST(setups_with_impossible_contents) {
   struct control_setup s = make_setup(3, 0), t;
   struct frame *f = message_setup_pack(&s, 3, "head", 77);
   agg_error_t err;
-  for (int i = 0; i < 14; i++) {
+  for (int i = 0; i < 16; i++) {
     Ctl__Frame *m;
     ck_assert_int_eq(message_unpack(f->bytes + 4, f->len - 4, &m, &err), AGG_OK);
     Ctl__Setup *u = m->setup;
@@ -224,10 +226,8 @@ START_TEST(setups_with_impossible_contents) {
         u->secret.len = 31;
         break;
       case 3:
-        u->workers = 4;
-        break;
       case 4:
-        u->workers = 0;
+        u->workers = i == 3 ? 4 : 0;
         break;
       case 5:
         u->timeout_s = -1;
@@ -255,6 +255,10 @@ START_TEST(setups_with_impossible_contents) {
         break;
       case 13:
         u->plan->forests[0]->servers = 1;
+        break;
+      case 14:
+      case 15:
+        u->nodes[2]->rails = i == 14 ? 0 : CONTROL_RAILS_MAX + 1;
         break;
       default:
         break;

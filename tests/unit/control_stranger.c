@@ -139,6 +139,7 @@ static struct frame *join_frame(uint32_t rank, uint32_t size, size_t group_len, 
   j.timeout_s = timeout;
   j.join_s = 1;
   n.reactors = reactors;
+  n.rails = 1;
   j.node = reactors == 99 ? NULL : &n;
   f.body_case = CTL__FRAME__BODY_JOIN;
   f.join = &j;

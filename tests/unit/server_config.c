@@ -43,14 +43,14 @@ static void write_bytes(const void *bytes, size_t n, mode_t mode) {
 static void write_text(const char *text) { write_bytes(text, strlen(text), 0600); }
 
 static int parse(const char *const *words) {
-  static char copy[16][256];
-  char *argv[17] = {0};
+  static char copy[24][256];
+  char *argv[25] = {0};
   int argc = 0;
   str_copy(copy[argc], sizeof copy[argc], "agg-server");
   argv[argc] = copy[argc];
   argc++;
   for (; *words != NULL; words++, argc++) {
-    ck_assert_int_lt(argc, 16);
+    ck_assert_int_lt(argc, 24);
     str_copy(copy[argc], sizeof copy[argc], *words);
     argv[argc] = copy[argc];
   }
@@ -114,6 +114,13 @@ START_TEST(every_option_is_read_from_a_file) {
       "max-connections = 100\n"
       "drain-timeout = 2.5\n"
       "spin-us = 0\n"
+      "devices = mlx5_0:1,mlx5_1\n"
+      "gid-index = 3\n"
+      "traffic-class = 106\n"
+      "service-level = 2\n"
+      "mtu = 2048\n"
+      "ack-timeout = 18\n"
+      "retry-count = 7\n"
       "log-level = debug");
   ck_assert_msg(rc == 0, "%s", err.text);
   ck_assert_str_eq(config.listen, "store1:8000");
@@ -130,6 +137,9 @@ START_TEST(every_option_is_read_from_a_file) {
   ck_assert_double_eq(config.drain_timeout, 2.5);
   ck_assert_uint_eq(config.spin_us, 0);
   ck_assert_uint_eq(config.log_level, AGG_LOG_DEBUG);
+  ck_assert_str_eq(config.devices, "mlx5_0:1,mlx5_1");
+  ck_assert(config.gid_index == 3 && config.traffic_class == 106 && config.service_level == 2);
+  ck_assert(config.mtu == 2048 && config.ack_timeout == 18 && config.retry_count == 7);
 }
 END_TEST
 
@@ -152,6 +162,18 @@ START_TEST(auto_takes_a_choice_back) {
 }
 END_TEST
 
+START_TEST(rdma_settings_are_left_open) {
+  static const char open[] =
+      "gid-index = auto\ntraffic-class = -1\nservice-level = auto\nmtu = auto\nack-timeout = auto\nretry-count = auto\n";
+  for (int given = 0; given < 2; given++) {
+    ck_assert_msg(load(given ? open : "devices =\n") == 0, "%s", err.text);
+    ck_assert_str_eq(config.devices, "");
+    ck_assert(config.gid_index == -1 && config.traffic_class == -1 && config.service_level == -1);
+    ck_assert_uint_eq(config.mtu + config.ack_timeout + config.retry_count, 0);
+  }
+}
+END_TEST
+
 START_TEST(a_hash_inside_a_word_is_no_comment) {
   ck_assert_int_eq(load("token-file = /etc/a#b # c\n#listen = x:1\n   # more\n"), 0);
   ck_assert_str_eq(config.token_file, "/etc/a#b");
@@ -168,7 +190,9 @@ static void add_line(void *user, const char *text) {
 START_TEST(the_printed_configuration_can_be_read_back) {
   char text[4096] = "";
   ck_assert_int_eq(
-      PARSE("--memory-limit", "3000000000", "--job-memory-limit", "1M", "--drain-timeout", "0.25", "--pin", "off", "--reactors", "7"), 0);
+      PARSE("--memory-limit", "3000000000", "--job-memory-limit", "1M", "--drain-timeout", "0.25", "--pin", "off", "--reactors", "7",
+            "--devices", "a:2,b", "--gid-index", "0", "--service-level=15", "--mtu", "256", "--ack-timeout", "1"),
+      0);
   ck_assert_int_eq(config_load(&args, &machine, &config, &err), 0);
   struct server_config before = config;
   FILE *f = fmemopen(text, sizeof text, "w");
@@ -176,6 +200,8 @@ START_TEST(the_printed_configuration_can_be_read_back) {
   fclose(f);
   ck_assert_ptr_nonnull(strstr(text, "memory-limit = 3000000000\n"));
   ck_assert_ptr_nonnull(strstr(text, "job-memory-limit = 1M\n"));
+  ck_assert_ptr_nonnull(strstr(
+      text, "devices = a:2,b\ngid-index = 0\ntraffic-class = auto\nservice-level = 15\nmtu = 256\nack-timeout = 1\nretry-count = auto\n"));
   ck_assert_int_eq(load(text), 0);
   ck_assert_mem_eq(&config, &before, sizeof config);
 }
@@ -295,6 +321,15 @@ static const struct {
     {{"-x"}, "unknown option -x"},
     {{"-v", "3"}, "unknown option -v"},
     {{"start"}, "unexpected argument 'start'"},
+    {{"--devices", "a:0"}, "devices: \"a:0\" has no port from 1 to 255"},
+    {{"--devices", "a,,b"}, "devices: \"\" is an empty entry"},
+    {{"--gid-index", "-2"}, "gid-index: '-2' is not a whole number from 0 to 255, or auto"},
+    {{"--traffic-class", "256"}, "from 0 to 255, or auto"},
+    {{"--service-level", "16"}, "from 0 to 15, or auto"},
+    {{"--mtu", "1500"}, "mtu: '1500' is not 256, 512, 1024, 2048 or 4096, or auto"},
+    {{"--mtu", "0"}, "mtu: '0'"},
+    {{"--ack-timeout", "0"}, "from 1 to 31, or auto"},
+    {{"--retry-count", "8"}, "from 1 to 7, or auto"},
     {{"--pin", "off", "now"}, "unexpected argument 'now'"},
 };
 
@@ -323,10 +358,11 @@ START_TEST(the_help_names_every_option) {
   FILE *f = fmemopen(text, sizeof text, "w");
   config_usage(f);
   fclose(f);
-  static const char *const names[] = {"listen",       "token-file",       "transport", "bind",         "reactors",        "pin",
-                                      "memory-limit", "job-memory-limit", "max-jobs",  "max-world",    "max-connections", "drain-timeout",
-                                      "spin-us",      "log-level",        "config",    "check-config", "ready-fd",        "version",
-                                      "help"};
+  static const char *const names[] = {"listen",       "token-file",       "transport", "bind",          "reactors",        "pin",
+                                      "memory-limit", "job-memory-limit", "max-jobs",  "max-world",     "max-connections", "drain-timeout",
+                                      "spin-us",      "log-level",        "config",    "check-config",  "ready-fd",        "version",
+                                      "help",         "devices",          "gid-index", "traffic-class", "service-level",   "mtu",
+                                      "ack-timeout",  "retry-count"};
   for (size_t i = 0; i < ARRAY_LEN(names); i++) {
     snprintf(flag, sizeof flag, "--%s", names[i]);
     ck_assert_msg(strstr(text, flag) != NULL, "%s", flag);
@@ -389,7 +425,7 @@ START_TEST(a_transport_that_does_not_exist) {
   str_copy(config.transport, sizeof config.transport, "carrier-pigeon");
   ck_assert_int_eq(config_check(&config, 0, &err), AGG_EINVAL);
   assert_says("carrier-pigeon");
-  assert_says("auto, shm, tcp");
+  for (const struct tp_ops *const *t = tp_all(); *t != NULL; t++) assert_says((*t)->name);
 }
 END_TEST
 
@@ -423,6 +459,7 @@ Suite *make_suite(void) {
   tcase_add_test(tc, every_option_is_read_from_a_file);
   tcase_add_test(tc, flags_override_the_file);
   tcase_add_test(tc, auto_takes_a_choice_back);
+  tcase_add_test(tc, rdma_settings_are_left_open);
   tcase_add_test(tc, a_hash_inside_a_word_is_no_comment);
   tcase_add_test(tc, the_printed_configuration_can_be_read_back);
   tcase_add_loop_test(tc, a_bad_file_names_line_and_cure, 0, (int)ARRAY_LEN(bad_file));

@@ -45,9 +45,9 @@ START_TEST(every_path) {
     pattern_fill(p.ma.at, p.ma.len, i);
     memset(p.mb.at, 0, p.mb.len);
     if (pieces == 2)
-      put_two(&p.la, &p.ma, 3, 64, len, mem_raddr(&p.mb, 5), i, i + 1);
+      put_two(&p.la, &p.ma, 3, 64, len, mem_raddr(&p.lb, &p.mb, 5), i, i + 1);
     else
-      put_one(&p.la, &p.ma, 3, len, mem_raddr(&p.mb, 5), i, i + 1);
+      put_one(&p.la, &p.ma, 3, len, mem_raddr(&p.lb, &p.mb, 5), i, i + 1);
     UNTIL(p.lb.notices == i + 1 && p.la.sents == i + 1);
     ck_assert_uint_eq(p.lb.notice[i].bytes, len);
     ck_assert_int_eq(memcmp(p.mb.at + 5, p.ma.at + 3, len), 0);
@@ -85,14 +85,14 @@ START_TEST(choice_of_path) {
       {&plain_a, &plain_b, SHM_SMALL + 1, SHM_ENTRY_PRIVATE},
   };
   for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
-    put_one(&p.la, rows[i].from, 0, rows[i].len, mem_raddr(rows[i].to, 0), i, 0);
+    put_one(&p.la, rows[i].from, 0, rows[i].len, mem_raddr(&p.lb, rows[i].to, 0), i, 0);
     ck_assert_msg(kind_of_last(&p.la) == rows[i].kind, "row %u: kind %u", i, kind_of_last(&p.la));
     UNTIL(p.lb.notices == i + 1);
   }
   /* where the peer cannot read this process, everything goes through the lane */
   atomic_store(&p.lb.lane->mem.own->reads_private, 0);
   pattern_fill(plain_a.at, 100000, 9);
-  put_one(&p.la, &plain_a, 0, 100000, mem_raddr(&plain_b, 0), 99, 1);
+  put_one(&p.la, &plain_a, 0, 100000, mem_raddr(&p.lb, &plain_b, 0), 99, 1);
   ck_assert_uint_eq(kind_of_last(&p.la), SHM_ENTRY_BOUNCE);
   UNTIL(p.la.sents == 1 && p.lb.notices == ARRAY_LEN(rows) + 1);
   pattern_check(plain_b.at, 100000, 9);
@@ -109,7 +109,7 @@ START_TEST(bounce_flow) {
   pair_open(&p, 64 * 50000, MEM_PLAIN, &o);
   shm_force_path(p.a->tp, SHM_PATH_BOUNCE);
   pattern_fill(p.ma.at, p.ma.len, 1);
-  for (uint32_t i = 0; i < 64; i++) put_one(&p.la, &p.ma, i * 50000, 50000, mem_raddr(&p.mb, i * 50000), i, i + 1);
+  for (uint32_t i = 0; i < 64; i++) put_one(&p.la, &p.ma, i * 50000, 50000, mem_raddr(&p.lb, &p.mb, i * 50000), i, i + 1);
   UNTIL(p.la.sents == 64 && p.lb.notices == 64);
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(p.lb.notice[i].notice, i);
   pattern_check(p.mb.at, p.mb.len, 1);
@@ -126,7 +126,7 @@ START_TEST(peer_does_not_poll) {
   for (uint32_t i = 0; i < 100; i++) {
     struct tp_event ev[4];
     pattern_fill(p.ma.at, 4096, i);
-    put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.mb, 0), i, 0);
+    put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.lb, &p.mb, 0), i, 0);
     if (i < 16) pattern_check(p.mb.at, 4096, i); /* the ring has 16 entries */
     if (i >= 19) break;                          /* and 4 puts may wait */
     ck_assert_int_eq(tp_shm.poll(p.a->tp, ev, 4), 0);
@@ -146,7 +146,7 @@ START_TEST(put_while_connecting) {
   mem_open(&mb, b, 50000, MEM_BACKED, 0);
   pattern_fill(ma.at, 50000, 2);
   lane_open(&la, a, b, 1, 1, NULL);
-  put_one(&la, &ma, 0, 50000, mem_raddr(&mb, 0), 1, 1);
+  put_one(&la, &ma, 0, 50000, tp_shm.raddr(NULL, mb.mr, mb.at), 1, 1);
   lane_open(&lb, b, a, 1, 0, NULL);
   UNTIL(la.sents == 1 && lb.notices == 1);
   pattern_check(mb.at, 50000, 2);
@@ -166,12 +166,12 @@ START_TEST(mapped_once) {
   lanes_connect(&la, p.a, &lb, p.b, 2, NULL);
   settle();
   ck_assert_uint_eq(count_maps(p.a), 1);
-  unsigned char *x = tp_shm.map(p.la.lane, mem_raddr(&p.mb, 7), 100);
+  unsigned char *x = tp_shm.map(p.la.lane, mem_raddr(&p.lb, &p.mb, 7), 100);
   ck_assert_ptr_nonnull(x);
-  ck_assert_ptr_eq(tp_shm.map(la.lane, mem_raddr(&p.mb, 7), 100), x);
+  ck_assert_ptr_eq(tp_shm.map(la.lane, mem_raddr(&p.lb, &p.mb, 7), 100), x);
   p.mb.at[7] = 0x5a;
   ck_assert_uint_eq(x[0], 0x5a);
-  ck_assert_ptr_null(tp_shm.map(la.lane, mem_raddr(&p.mb, 7), 10000));
+  ck_assert_ptr_null(tp_shm.map(la.lane, mem_raddr(&p.lb, &p.mb, 7), 10000));
   lane_close(&p.la);
   ck_assert_uint_eq(x[0], 0x5a); /* the other lane still shows it */
   lane_close(&la);
@@ -189,7 +189,7 @@ START_TEST(announce_and_withdraw) {
   ck_assert_uint_eq(count_maps(p.a), 0);
   mem_open(&m, p.b, 10000, MEM_BACKED, 0);
   m.at[9] = 1;
-  struct tp_raddr at = mem_raddr(&m, 9);
+  struct tp_raddr at = mem_raddr(&p.lb, &m, 9);
   if (_i) {
     unsigned char *x = tp_shm.map(p.la.lane, at, 1); /* without a poll in between */
     ck_assert_ptr_nonnull(x);
@@ -216,7 +216,7 @@ START_TEST(kept_mappings_are_bounded) {
   for (uint32_t i = 0; i < SHM_KEPT_MAX + 50; i++) {
     struct mem m;
     mem_open(&m, p.b, 100, MEM_BACKED, 0);
-    ck_assert_ptr_nonnull(tp_shm.map(p.la.lane, mem_raddr(&m, 0), 1));
+    ck_assert_ptr_nonnull(tp_shm.map(p.la.lane, mem_raddr(&p.lb, &m, 0), 1));
     mem_close(&m);
   }
   settle();
@@ -230,7 +230,7 @@ START_TEST(withdrawn_is_not_written) {
   struct pair p;
   pair_open(&p, 50000, MEM_BACKED, NULL);
   settle();
-  struct tp_raddr at = mem_raddr(&p.mb, 0);
+  struct tp_raddr at = mem_raddr(&p.lb, &p.mb, 0);
   memset(p.ma.at, 0x77, 50000);
   memset(p.mb.at, 0x22, 50000);
   tp_shm.mem_dereg(p.b->tp, p.mb.mr);
@@ -256,7 +256,7 @@ START_TEST(more_announcements_than_the_socket_holds) {
   }
   ck_assert_uint_eq(p.lb.lane->wants_out, 1);
   memset(p.ma.at, 0x31, 16);
-  put_one(&p.la, &p.ma, 0, 16, tp_shm.raddr(mrs[MANY - 1], p.mb.at + (MANY - 1) * 16), 1, 0);
+  put_one(&p.la, &p.ma, 0, 16, tp_shm.raddr(p.lb.lane, mrs[MANY - 1], p.mb.at + (MANY - 1) * 16), 1, 0);
   UNTIL(p.lb.notices == 1);
   ck_assert_uint_eq(p.mb.at[MANY * 16 - 1], 0x31);
   UNTIL(p.la.lane->views_n == MANY + 1);
@@ -285,8 +285,8 @@ START_TEST(domains_do_not_see_each_other) {
     lanes_connect(&la[i], a, &lb[i], b, 10 + i, &o);
   }
   settle();
-  ck_assert_ptr_nonnull(tp_shm.map(la[0].lane, mem_raddr(&m, 0), 4096));
-  ck_assert_ptr_null(tp_shm.map(la[1].lane, mem_raddr(&m, 0), 4096));
+  ck_assert_ptr_nonnull(tp_shm.map(la[0].lane, mem_raddr(&lb[0], &m, 0), 4096));
+  ck_assert_ptr_null(tp_shm.map(la[1].lane, mem_raddr(&lb[1], &m, 0), 4096));
   for (int i = 0; i < 2; i++) lane_close(&la[i]), lane_close(&lb[i]);
   mem_close(&m);
 }
@@ -413,7 +413,7 @@ START_TEST(with_itself) {
   mem_open(&m, a, 70000, _i, 0);
   mem_open(&n, a, 70000, _i, 0);
   pattern_fill(m.at, 70000, 5);
-  put_one(&x, &m, 0, 70000, mem_raddr(&n, 0), 1, 1);
+  put_one(&x, &m, 0, 70000, mem_raddr(&y, &n, 0), 1, 1);
   UNTIL(x.sents == 1 && y.notices == 1);
   pattern_check(n.at, 70000, 5);
   lane_close(&x);
@@ -455,7 +455,7 @@ START_TEST(no_allocation) {
   settle();
   size_t before = mallinfo2().uordblks;
   for (uint32_t i = 0; i < 500; i++) {
-    put_two(&p.la, &p.ma, 0, 64, 64 + 400 * (size_t)i, mem_raddr(&p.mb, 0), i, i + 1);
+    put_two(&p.la, &p.ma, 0, 64, 64 + 400 * (size_t)i, mem_raddr(&p.lb, &p.mb, 0), i, i + 1);
     UNTIL(p.la.sents == i + 1 && p.lb.notices == i + 1);
   }
   ck_assert_uint_eq(mallinfo2().uordblks, before);

@@ -236,7 +236,7 @@ START_TEST(bad_entry) {
   lanes_connect(&la, p.a, &lb, p.b, 2, NULL);
   settle();
   struct shm_entry e = bad_entries[_i].e;
-  if (e.dst_key == 0) e.dst_key = mem_raddr(&p.mb, 0).key;
+  if (e.dst_key == 0) e.dst_key = mem_raddr(&p.lb, &p.mb, 0).key;
   memset(p.mb.at, 0x22, 65536);
   inject(&p.la, &e);
   UNTIL(p.lb.lost && p.la.lost);
@@ -261,9 +261,9 @@ START_TEST(void_references) {
   memset(p.ma.at, 0x77, 65536);
   memset(p.mb.at, 0x22, 65536);
   shm_force_path(p.a->tp, SHM_PATH_BOUNCE);
-  put_one(&p.la, &p.ma, 0, 100, mem_raddr(&p.mb, 0), 1, 0);
+  put_one(&p.la, &p.ma, 0, 100, mem_raddr(&p.lb, &p.mb, 0), 1, 0);
   shm_force_path(p.a->tp, _i ? SHM_PATH_PRIVATE : SHM_PATH_REGION);
-  put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.mb, 4096), 2, 0);
+  put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.lb, &p.mb, 4096), 2, 0);
   lane_close(&p.la);
   UNTIL(p.lb.lost);
   ck_assert_uint_eq(p.lb.notices, 1);
@@ -292,10 +292,10 @@ START_TEST(consumed_what_was_not_sent) {
   pair_open(&p, 65536, MEM_PLAIN, NULL);
   shm_force_path(p.a->tp, SHM_PATH_PRIVATE);
   for (int i = 0; i < _i % 2; i++) {
-    put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.mb, 0), 1, 1);
+    put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.lb, &p.mb, 0), 1, 1);
     UNTIL(p.la.sents == 1);
   }
-  put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.mb, 0), 1, 2);
+  put_one(&p.la, &p.ma, 0, 4096, mem_raddr(&p.lb, &p.mb, 0), 1, 2);
   atomic_store(&p.lb.lane->mem.own->consumed, p.la.lane->out_pos + wild[_i]);
   struct tp_event ev[4];
   int n = tp_shm.poll(p.a->tp, ev, 4);
@@ -321,9 +321,9 @@ START_TEST(noise) {
     e.inline_len = (uint8_t)rng_below(&r, e.kind == SHM_ENTRY_PLACED ? 1 : SHM_INLINE_MAX + 1);
     e.len = e.kind == SHM_ENTRY_INLINE ? 0 : (uint32_t)rng_below(&r, 70000);
     e.more = rng_below(&r, 8) == 0;
-    e.dst_key = mem_raddr(&p.mb, 0).key;
+    e.dst_key = mem_raddr(&p.lb, &p.mb, 0).key;
     e.dst_off = rng_below(&r, 66000);
-    e.src_key = mem_raddr(&p.ma, 0).key;
+    e.src_key = mem_raddr(&p.la, &p.ma, 0).key;
     e.src_at = e.kind == SHM_ENTRY_PRIVATE ? (uint64_t)(uintptr_t)p.ma.at : rng_below(&r, 1 << 17);
     if (i > 1000) ((unsigned char *)m->out)[rng_below(&r, m->ring * sizeof e)] = (unsigned char)rng_next(&r);
     inject(&p.la, &e);

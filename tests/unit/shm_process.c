@@ -89,8 +89,12 @@ static void child_main(int sock, int mode, enum shm_path path, int backed, const
   struct tp_mem mem = {.addr = c.at, .len = BYTES, .fd = fd};
   child_require(tp_shm.mem_reg(c.tp, &mem, &c.mr, NULL) == 0);
   shm_force_path(c.tp, path);
-  struct tp_lane_config lc = {
-      .peer_address = parent->address, .peer_address_len = parent->address_len, .active = 1, .depth = 16, .window = {c.mr->key, 0}};
+  struct tp_lane_config lc = {.peer_address = parent->address,
+                              .peer_address_len = parent->address_len,
+                              .active = 1,
+                              .depth = 16,
+                              .window_mr = c.mr,
+                              .window_ptr = c.at};
   ticket_of(ticket, lc.ticket);
   child_require(tp_shm.lane_open(c.tp, &lc, &c.lane, NULL) == 0);
   hello.len = tp_shm.address(c.tp, hello.address);
@@ -129,7 +133,7 @@ static void child_start(struct child *c, struct end *e, int mode, enum shm_path 
   ck_assert_int_eq(recv(c->sock, &hello, sizeof hello, 0), (ssize_t)sizeof hello);
   memcpy(peer.address, hello.address, hello.len);
   peer.address_len = hello.len;
-  struct lane_options o = {.window = mem_raddr(&c->own, 0)};
+  struct lane_options o = {.window = &c->own};
   lane_open(&c->lane, e, &peer, 1, 0, &o);
   UNTIL(c->lane.connected || c->lane.lost);
   ck_assert_msg(!c->lane.lost, "lost: %s", c->lane.text);

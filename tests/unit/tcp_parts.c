@@ -178,7 +178,7 @@ START_TEST(ranges) {
   const char *why;
   struct tp *tp = table();
   struct tp_mr *mr = reg(tp, bytes, sizeof bytes, 0);
-  uint32_t key = tcp_raddr(mr, bytes).key;
+  uint32_t key = tcp_raddr(NULL, mr, bytes).key;
   static const struct {
     uint64_t off, len;
     int inside;
@@ -189,7 +189,7 @@ START_TEST(ranges) {
     ck_assert_msg((got != NULL) == t[i].inside, "row %zu", i);
   }
   ck_assert_ptr_null(tcp_mem_find(tp, (struct tp_raddr){.key = 0}, 1, 0, &why));
-  ck_assert_uint_eq(tcp_raddr(mr, bytes + 7).off, 7);
+  ck_assert_uint_eq(tcp_raddr(NULL, mr, bytes + 7).off, 7);
   tcp_mem_fini(tp);
   free(tp);
 }
@@ -199,7 +199,7 @@ START_TEST(domains) {
   char bytes[10];
   const char *why;
   struct tp *tp = table();
-  struct tp_raddr open = tcp_raddr(reg(tp, bytes, 10, 0), bytes), own = tcp_raddr(reg(tp, bytes, 10, 5), bytes);
+  struct tp_raddr open = tcp_raddr(NULL, reg(tp, bytes, 10, 0), bytes), own = tcp_raddr(NULL, reg(tp, bytes, 10, 5), bytes);
   ck_assert_ptr_nonnull(tcp_mem_find(tp, open, 10, 0, &why));
   ck_assert_ptr_nonnull(tcp_mem_find(tp, open, 10, 5, &why));
   ck_assert_ptr_nonnull(tcp_mem_find(tp, own, 10, 5, &why));
@@ -226,13 +226,13 @@ START_TEST(keys_churn) {
     if (live[k] == NULL) {
       live[k] = reg(tp, bytes + k, 1, 0);
     } else {
-      gone[i % 64] = tcp_raddr(live[k], bytes + k);
+      gone[i % 64] = tcp_raddr(NULL, live[k], bytes + k);
       tcp_mem_dereg(tp, live[k]);
       live[k] = NULL;
     }
     ck_assert_ptr_null(tcp_mem_find(tp, gone[rng_below(&r, 64)], 1, 0, &why));
     k = rng_below(&r, LIVE);
-    if (live[k] != NULL) ck_assert_ptr_eq(tcp_mem_find(tp, tcp_raddr(live[k], bytes + k), 1, 0, &why), live[k]);
+    if (live[k] != NULL) ck_assert_ptr_eq(tcp_mem_find(tp, tcp_raddr(NULL, live[k], bytes + k), 1, 0, &why), live[k]);
   }
   ck_assert_uint_le(tp->mem.used, LIVE);
   tcp_mem_fini(tp);

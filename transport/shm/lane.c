@@ -70,8 +70,8 @@ static void opened(struct tp_lane *l, const struct shm_msg *msg) {
 
 static struct shm_msg introduction(const struct tp_lane *l) {
   return (struct shm_msg){
-      .window_key = l->config.window.key,
-      .window_off = l->config.window.off,
+      .window_key = l->window.key,
+      .window_off = l->window.off,
       .ring = l->mem.ring,
       .bounce = SHM_BOUNCE_BYTES,
       .probe_at = (uint64_t)(uintptr_t)&l->tp->nonce,
@@ -278,6 +278,7 @@ static int alloc_lane(struct tp *tp, const struct tp_lane_config *config, struct
   l->watch = (struct shm_watch){SHM_WATCH_LANE, -1};
   l->tp = tp;
   l->config = *config;
+  if (config->window_mr != NULL) l->window = shm_raddr(l, config->window_mr, config->window_ptr);
   l->config.peer_address = NULL;
   l->config.peer_address_len = 0;
   l->active = config->active != 0;
@@ -366,8 +367,8 @@ int shm_lane_shut(const struct tp_lane *l) { return l->eof || l->state == SHM_LA
 static void tell(struct tp_lane *l, enum tp_event_kind kind, struct tp_event *e) {
   *e = (struct tp_event){.kind = kind, .lane = l, .user = l->config.user};
   l->told = kind == TP_CONNECTED ? TOLD_CONNECTED : TOLD_LOST;
+  e->text = kind == TP_LOST ? l->text : "shared memory";
   if (kind == TP_CONNECTED) e->peer_window = l->peer_window;
-  if (kind == TP_LOST) e->text = l->text;
 }
 
 /* The other end is gone or has shut: what it had completed has been taken, so the lane ends here. */

@@ -211,7 +211,8 @@ void shm_mem_dereg(struct tp *tp, struct tp_mr *mr) {
   reap(tp);
 }
 
-struct tp_raddr shm_raddr(const struct tp_mr *mr, const void *ptr) {
+struct tp_raddr shm_raddr(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr) {
+  (void)lane;
   const unsigned char *at = ptr;
   assert(mr->state == SHM_MR_LIVE && at >= mr->base && at <= mr->base + mr->len);
   return (struct tp_raddr){.key = mr->key, .off = (uint64_t)(at - mr->base)};

@@ -145,7 +145,7 @@ struct tp_lane {
   uint32_t dials;               /* connects tried */
   struct tp_lane_config config; /* peer_address is not kept */
   char peer_name[SHM_NAME_BYTES];
-  struct tp_raddr peer_window;
+  struct tp_raddr window, peer_window;
   pid_t peer_pid;
   struct shm_proc *proc;
   struct shm_mem mem;
@@ -292,7 +292,7 @@ int shm_take_ready(const struct tp_lane *lane);
 /* region.c ------------------------------------------------------------------------------------------------------------------ */
 int shm_mem_reg(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err);
 void shm_mem_dereg(struct tp *tp, struct tp_mr *mr);
-struct tp_raddr shm_raddr(const struct tp_mr *mr, const void *ptr);
+struct tp_raddr shm_raddr(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr); /* the same for every lane: NULL will do */
 /* Own memory that a peer named, or NULL: unknown key, another domain, out of bounds. */
 unsigned char *shm_region_find(struct tp *tp, uint64_t domain, uint32_t key, uint64_t off, uint64_t len);
 void shm_region_welcome(struct tp_lane *lane);  /* tells the gate of a new lane what will be announced */

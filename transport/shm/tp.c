@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "shm.h"
+#include "tps.h"
 
 #define LOOK_EVENTS 64
 #define SHM_LOOK_TURNS_AFTER_SLEEP 8u /* soon, but not at every operation of a caller that arms after each one */
@@ -188,6 +189,7 @@ const struct tp_ops tp_shm = {
     .reach = tp_reach,
     .mem_reg = shm_mem_reg,
     .mem_dereg = shm_mem_dereg,
+    .rails = tp_unsupported_rails,
     .raddr = shm_raddr,
     .lane_open = shm_lane_open,
     .lane_close = shm_lane_close,

@@ -126,6 +126,7 @@ int sim_lane_open(struct tp *tp, const struct tp_lane_config *config, struct tp_
   struct tp_lane *lane = sim_alloc(sizeof *lane);
   *lane = (struct tp_lane){.tp = tp, .next = tp->lanes, .config = *config, .target = config->active ? target : NULL};
   lane->config.peer_address = NULL;
+  if (config->window_mr != NULL) lane->window = sim_tp_raddr(lane, config->window_mr, config->window_ptr);
   tp->lanes = lane;
   *out = lane;
   struct tp_lane *other = find_other_end(tp->world, lane);
@@ -144,8 +145,10 @@ void sim_connected(struct tp_lane *lane) {
   if (lane->state != SIM_LANE_CONNECTING || lane->tp->node->killed) return;
   lane->state = SIM_LANE_UP;
   sim_note(lane->tp->world, lane->tp->node->number, "connected to node %llu", lane->peer->tp->node->number, 0, 0);
-  sim_tp_push(lane->tp,
-              &(struct tp_event){.kind = TP_CONNECTED, .lane = lane, .user = lane->config.user, .peer_window = lane->peer->config.window});
+  sim_tp_push(
+      lane->tp,
+      &(struct tp_event){
+          .kind = TP_CONNECTED, .lane = lane, .user = lane->config.user, .peer_window = lane->peer->window, .text = "a simulated network"});
 }
 
 /* ---- loss and closing ------------------------------------------------------------------------------------------------------- */

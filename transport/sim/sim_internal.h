@@ -59,7 +59,8 @@ struct tp_lane {
   struct tp_lane *peer; /* NULL until both ends are there */
   struct tp_lane *next; /* of the tp */
   struct tp_lane_config config;
-  struct tp *target; /* active end: whom it connects to */
+  struct tp *target;      /* active end: whom it connects to */
+  struct tp_raddr window; /* own, told to the peer */
   enum sim_lane_state state;
   uint32_t outstanding;
   uint64_t tx_free, last_land, last_sent, connected_at;
@@ -112,6 +113,7 @@ void sim_wake_node(struct sim_node *node);
 void sim_tp_push(struct tp *tp, const struct tp_event *event);
 void sim_tp_free(struct tp *tp);
 int sim_tp_pending(const struct tp *tp);
+struct tp_raddr sim_tp_raddr(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr);
 /* The bytes that the address names to the peer of a lane of this domain, or NULL when they are not inside one range registered for it. */
 void *sim_tp_resolve(const struct tp *tp, uint64_t domain, struct tp_raddr at, size_t len);
 struct tp *sim_tp_of_address(struct sim_world *w, const void *address, size_t len);

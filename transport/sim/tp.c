@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "sim_internal.h"
+#include "tps.h"
 
 #define SIM_MAGIC 0x73696d31u
 
@@ -94,7 +95,8 @@ static void mem_dereg(struct tp *tp, struct tp_mr *mr) {
   free(mr);
 }
 
-static struct tp_raddr raddr(const struct tp_mr *mr, const void *ptr) {
+struct tp_raddr sim_tp_raddr(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr) {
+  if (lane->tp != mr->tp) sim_violate(mr->tp->world, "node %u: raddr of a range for a lane of another transport", mr->tp->node->number);
   uint64_t off = (uint64_t)((const char *)ptr - (const char *)mr->mem.addr);
   if (off > mr->mem.len) sim_violate(mr->tp->world, "node %u: raddr of a pointer outside of its range", mr->tp->node->number);
   return (struct tp_raddr){.key = mr->key, .off = off};
@@ -155,11 +157,12 @@ static int wake_fd(struct tp *tp) {
 
 /* ---- tables ------------------------------------------------------------------------------------------------------------- */
 
-#define SIM_OPS(caps_)                                                                                                               \
-  {                                                                                                                                  \
-    .name = "sim", .caps = (caps_), .open = open_##caps_, .close = close_tp, .address = address, .reach = reach, .mem_reg = mem_reg, \
-    .mem_dereg = mem_dereg, .raddr = raddr, .lane_open = sim_lane_open, .lane_close = sim_lane_close, .put = sim_lane_put,           \
-    .poll = poll_tp, .arm = arm, .fd = wake_fd, .map = sim_lane_map, .fence = sim_lane_fence, .shut = sim_lane_shut,                 \
+#define SIM_OPS(caps_)                                                                                                            \
+  {                                                                                                                               \
+    .name = "sim", .caps = (caps_), .open = open_##caps_, .close = close_tp, .address = address, .reach = reach,                  \
+    .rails = tp_unsupported_rails, .mem_reg = mem_reg, .mem_dereg = mem_dereg, .raddr = sim_tp_raddr, .lane_open = sim_lane_open, \
+    .lane_close = sim_lane_close, .put = sim_lane_put, .poll = poll_tp, .arm = arm, .fd = wake_fd, .map = sim_lane_map,           \
+    .fence = sim_lane_fence, .shut = sim_lane_shut,                                                                               \
   }
 #define SIM_OPEN(caps_) \
   static int open_##caps_(const struct tp_config *config, struct tp **tp, agg_error_t *err) { return tp_open(config, caps_, tp, err); }

@@ -58,7 +58,7 @@ struct mr_table {
 
 int tcp_mem_reg(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err);
 void tcp_mem_dereg(struct tp *tp, struct tp_mr *mr);
-struct tp_raddr tcp_raddr(const struct tp_mr *mr, const void *ptr);
+struct tp_raddr tcp_raddr(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr); /* the same for every lane: NULL will do */
 void tcp_mem_fini(struct tp *tp);
 /* The region that (at, len) lies in and that a peer of `domain` may write; NULL otherwise, and *why says it. */
 struct tp_mr *tcp_mem_find(const struct tp *tp, struct tp_raddr at, uint64_t len, uint64_t domain, const char **why);

@@ -98,7 +98,7 @@ static int lane_alloc(struct tp *tp, const struct tp_lane_config *config, struct
   l->depth = config->depth;
   l->domain = config->domain;
   l->user = config->user;
-  l->window = config->window;
+  if (config->window_mr != NULL) l->window = tcp_raddr(l, config->window_mr, config->window_ptr);
   memcpy(l->ticket, config->ticket, TP_TICKET_BYTES);
   *lane = l;
   return 0;
@@ -225,8 +225,8 @@ static void say(struct tp_lane *l, enum tp_event_kind kind, struct sink *out) {
   assert(out->n < out->max);
   struct tp_event *e = &out->at[out->n++];
   *e = (struct tp_event){.kind = kind, .lane = l, .user = l->user};
+  e->text = kind == TP_LOST ? l->text : l->peer;
   if (kind == TP_CONNECTED) e->peer_window = l->peer_window;
-  if (kind == TP_LOST) e->text = l->text;
 }
 
 void tcp_lane_turn(struct tp_lane *l, struct sink *out) {

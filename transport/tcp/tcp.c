@@ -227,6 +227,7 @@ const struct tp_ops tp_tcp = {
     .reach = tcp_reach,
     .mem_reg = tcp_mem_reg,
     .mem_dereg = tcp_mem_dereg,
+    .rails = tp_unsupported_rails,
     .raddr = tcp_raddr,
     .lane_open = tcp_lane_open,
     .lane_close = tcp_lane_close,
