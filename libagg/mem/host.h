@@ -10,6 +10,7 @@ struct mem_block {
   void *addr; /* page-aligned, zeroed */
   size_t len; /* whole pages */
   int fd;     /* memfd that backs it, sealed against shrinking; owned by the block */
+  int huge;   /* of huge pages (vm.nr_hugepages) */
 };
 
 /* AGG_ENOMEM with the size and, where the system says so, the cause. dont_fork: a forked child does not get the mapping. */
