@@ -133,6 +133,11 @@ $(O)/shm_pingpong: $(call obj,perf/micro/shm_pingpong.c transport/unsupported.c 
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
+# Latency, bandwidth and counted calls of the verbs transport between two processes.
+$(O)/verbs_put: $(call obj,perf/micro/verbs_put.c transport/unsupported.c $(wildcard transport/verbs/*.c transport/doctor/*.c libagg/base/*.c))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -libverbs -lrdmacm -lm
+
 # These test parts of the server that do not need all of it.
 $(O)/tests/unit/server_config $(O)/tests/unit/server_parts: $(call obj,$(addprefix agg-server/,admission.c args.c config.c machine.c mailbox.c options.c text.c tokens.c))
 

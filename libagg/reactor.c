@@ -40,6 +40,7 @@
 #define SLEEP_MS 100
 #define EXPECT_MS 1
 #define EXPECT_AFTER 8        /* waits in a row that came before the own thread had to drive */
+#define EXPECT_MISSES 4       /* times in a row that the own thread had to drive instead, before that ends */
 #define EXPECT_IDLE_TURNS 100 /* looks of the own thread without a post or a wait: the program does something else */
 #define WAIT_SLICE_NS 50000000ull
 
@@ -73,6 +74,7 @@ struct reactor {
   struct reactor_client *clients;      /* with the baton */
   uint32_t turns;
   uint32_t hits;    /* with the baton: waits in a row that followed a post before the own thread had to drive */
+  uint32_t misses;  /* with the baton: times in a row that the own thread had to drive */
   int posted;       /* with the baton: since the last wait */
   uint64_t told_ns; /* last time given to the clients */
 };
@@ -181,17 +183,21 @@ static void let_go(struct reactor *r) {
 static void came_back(struct reactor *r) {
   atomic_fetch_add_explicit(&r->visits, 1, memory_order_relaxed);
   atomic_store_explicit(&r->unheard, 0, memory_order_relaxed);
-  if (!r->posted || r->hits == EXPECT_AFTER) return;
+  if (!r->posted) return;
   r->posted = 0;
+  r->misses = 0;
+  if (r->hits == EXPECT_AFTER) return;
   if (++r->hits < EXPECT_AFTER) return;
   atomic_store(&r->expects, 1);
   ring(r->wake_fd); /* the own thread sleeps for too long */
 }
 
-/* The own thread had to drive. */
+/* The own thread had to drive: it found work to do, and nobody came for it. Once may be a busy core's doing. */
 static void came_not_back(struct reactor *r) {
-  r->hits = 0;
   r->posted = 0;
+  if (++r->misses < EXPECT_MISSES) return;
+  r->misses = 0;
+  r->hits = 0;
   atomic_store(&r->expects, 0);
 }
 
@@ -258,18 +264,20 @@ static void *thread_main(void *arg) {
     int n = watch_over(r, events);
     quiet(r->wake_fd);
     pthread_mutex_lock(&r->baton);
-    came_not_back(r);
     not_quiet(r, events, n);
     took_baton(r);
     struct idle idle = {0};
+    int did = 0;
     tell_time(r);
     do { /* one turn at least: it may be a kick that woke it */
       if (turn(r)) {
+        did = 1;
         idle = (struct idle){0};
       } else if (!must_listen(r) || idle_long(r, &idle)) {
         break; /* nothing is waited for, or nothing comes */
       }
     } while (!atomic_load(&r->stop) && !atomic_load(&r->wanting) && !atomic_load(&r->callers));
+    if (did && !atomic_load(&r->wanting)) came_not_back(r); /* a waiter that comes meanwhile was only late */
     release(r);
     if (atomic_load(&r->wanting) || atomic_load(&r->callers)) sched_yield();
   }

@@ -61,8 +61,18 @@ add_devices() { # K
 }
 
 # ---- faults, on host K and rail R (0)
-link_down() { on "$1" ip link set "eth${2:-0}" down; }
-link_up() { on "$1" ip link set "eth${2:-0}" up; }
+# The cable is pulled: the other end of the host's link goes down, behind a queue that swallows what is sent. (Where sending fails, as it does on
+# an interface that is set down, Soft-RoCE puts the queue pair into error, the CM's for good. Hardware does not.)
+link_down() { link "$1" "${2:-0}" down; }
+link_up() { link "$1" "${2:-0}" up; }
+link() { # K R down|up
+  if [ "$BED" = qemu ]; then
+    ip link set "eth$2" "$3"
+    return
+  fi
+  on "$1" tc qdisc add dev "eth$2" root pfifo 2>/dev/null || true
+  ip link set "v$1.$2" "$3"
+}
 # What host K sends: netem K R loss 1% | delay 5ms ...; netem_off K [R]
 netem() {
   local host=$1 rail=$2

@@ -295,6 +295,7 @@ struct tp_lane {
   unsigned n_peers, n_candidates, candidate; /* candidate: the one tried last; 0 is the lane's home */
   struct candidate candidates[VERBS_CANDIDATES_MAX];
   uint64_t tried;      /* bit i: candidate i was tried in this round */
+  uint8_t hope;        /* some candidate of this round may do better next time: nobody there has refused */
   uint64_t give_up_at; /* not UP by then: lost */
   uint64_t retry_at;   /* next attempt to connect or, when UP away from home, to return; 0: none */
   uint64_t home_wait_ns;

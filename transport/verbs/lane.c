@@ -212,6 +212,7 @@ void lane_conn_failed(struct tp_lane *l, struct conn *c) {
   const char *rail = c->rail->name;
   int wait = c->reject == VERBS_NO_TICKET || c->reject == VERBS_BUSY, dialed = c->dialed;
   str_copy(why, sizeof why, c->text);
+  l->hope |= wait || c->fault == FAULT_PATH;
   if (l->spare == c) l->spare = NULL;
   conn_kill(c);
   if (l->state == LANE_UP) {

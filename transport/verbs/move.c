@@ -107,8 +107,9 @@ void lane_dial_next(struct tp_lane *l) {
   }
   if (l->n_candidates == 0) {
     lane_lost(l, "no port here has an address of the same family (IPv4, IPv6) as the peer's");
-  } else if (l->state == LANE_MOVING || l->n_candidates > 1) { /* another round, until the time is over */
+  } else if (l->state == LANE_MOVING || l->hope) { /* another round, until the time is over */
     l->tried = 0;
+    l->hope = 0;
     retry_later(l, RETRY_NS);
   } else {
     lane_lost(l, "%s", l->text[0] != '\0' ? l->text : "its port is down");

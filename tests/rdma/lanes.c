@@ -1,0 +1,431 @@
+/*
+ * Lanes over two devices: how they are spread, and that a lane moves when its port or its connection fails, under load, in both directions:
+ * every notice comes once, in order, with its bytes, and every token is reported.
+ * bed: -H 0 -t 200
+ */
+#include <string.h>
+
+#include "tests/lib/bed.h"
+#include "tests/lib/conform.h"
+#include "transport/tps.h"
+#include "transport/verbs/internal.h"
+
+#define OPS (&tp_verbs)
+#define SLOTS 8
+#define SLOT 3000
+#define DEPTH 12
+#define SOURCES 16
+
+static struct tp_rdma rdma = {.devices = "", .gid_index = -1, .traffic_class = -1, .service_level = -1};
+static void config(struct tp_config *c) { c->rdma = &rdma; }
+static const struct conform conform = {.ops = &tp_verbs, .config = config};
+
+static void setup(void) {
+  bed_links_up();
+  conform_setup();
+}
+
+/* ---- one direction of a lane under load ---- */
+
+struct stream {
+  struct lane *from, *to;
+  struct mem source, target;
+  struct tp_raddr at; /* as it was called before the lane moved */
+  uint32_t puts, total;
+};
+
+static void landed(struct lane *l, uint32_t notice, uint32_t bytes) {
+  const struct stream *s = l->data;
+  ck_assert_uint_eq(notice, l->notices - 1);
+  ck_assert_uint_eq(bytes, SLOT);
+  pattern_check(s->target.at + (size_t)(notice % SLOTS) * SLOT, SLOT, notice);
+}
+
+static void reported(struct lane *l, uint64_t token) { ck_assert_uint_eq(token, l->sents); }
+
+static void stream_open(struct stream *s, struct lane *from, struct lane *to) {
+  *s = (struct stream){.from = from, .to = to};
+  mem_open(&s->source, from->end, (size_t)SOURCES * SLOT, MEM_PLAIN, 0);
+  mem_open(&s->target, to->end, (size_t)SLOTS * SLOT, MEM_PLAIN, 0);
+  s->at = mem_raddr(to, &s->target, 0);
+  to->data = s;
+  to->on_notice = landed;
+  from->on_sent = reported;
+}
+
+static void stream_step(struct stream *s) {
+  while (s->puts < s->total && s->puts - s->to->notices < SLOTS && s->puts - s->from->sents < DEPTH) {
+    size_t off = (size_t)(s->puts % SOURCES) * SLOT;
+    struct tp_raddr at = {.key = s->at.key, .off = s->at.off + (uint64_t)(s->puts % SLOTS) * SLOT};
+    pattern_fill(s->source.at + off, SLOT, s->puts);
+    if (s->puts & 1)
+      put_two(s->from, &s->source, off, 48, SLOT, at, s->puts, s->puts + 1);
+    else
+      put_one(s->from, &s->source, off, SLOT, at, s->puts, s->puts + 1);
+    s->puts++;
+  }
+}
+
+static int stream_done(const struct stream *s) { return s->to->notices == s->total && s->from->sents == s->total; }
+
+/* So many puts more on every stream. */
+static void run(struct stream *s, unsigned n, uint32_t more) {
+  uint64_t end = clock_now_ns() + 40000000000ull;
+  unsigned done = 0;
+  for (unsigned i = 0; i < n; i++) s[i].total += more;
+  while (done < n) {
+    done = 0;
+    for (unsigned i = 0; i < n; i++) {
+      stream_step(&s[i]);
+      done += (unsigned)stream_done(&s[i]);
+      ck_assert_msg(!s[i].from->lost, "stream %u lost: %s", i, s[i].from->text);
+    }
+    turn();
+    ck_assert_msg(clock_now_ns() < end, "the streams have stopped");
+  }
+}
+
+/* Starts more, but returns while they are under way. */
+static void start(struct stream *s, unsigned n, uint32_t more, int turns) {
+  for (unsigned i = 0; i < n; i++) s[i].total += more;
+  for (int t = 0; t < turns; t++) {
+    for (unsigned i = 0; i < n; i++) stream_step(&s[i]);
+    turn();
+  }
+}
+
+static const char *rail_of(const struct lane *l) { return l->lane->conn->rail->name; }
+static int at_rail(const struct lane *l, const char *rail) { return l->lane->state == LANE_UP && strcmp(rail_of(l), rail) == 0; }
+
+/* ---- the rig: two ends, a lane on each rail, a stream each way on each ---- */
+
+struct rig {
+  struct end *a, *b;
+  struct lane la[2], lb[2];
+  struct stream s[4];
+};
+
+static void rig_open(struct rig *r, unsigned lanes, const char *devices) {
+  rdma.devices = devices;
+  r->a = end_open();
+  r->b = end_open();
+  r->a->tp->limits.port_ns = r->b->tp->limits.port_ns = 200000000;
+  r->a->tp->limits.move_ns = r->b->tp->limits.move_ns = 20000000000;
+  for (uint32_t i = 0; i < lanes; i++) {
+    struct lane_options o = {.index = i, .depth = DEPTH};
+    lanes_connect(&r->la[i], r->a, &r->lb[i], r->b, i + 1, &o);
+    stream_open(&r->s[2 * i], &r->la[i], &r->lb[i]);
+    stream_open(&r->s[2 * i + 1], &r->lb[i], &r->la[i]);
+  }
+}
+
+static void rig_close(struct rig *r, unsigned lanes) {
+  for (unsigned i = 0; i < lanes; i++) {
+    lane_close(&r->la[i]);
+    lane_close(&r->lb[i]);
+  }
+  for (unsigned i = 0; i < 2 * lanes; i++) {
+    mem_close(&r->s[i].source);
+    mem_close(&r->s[i].target);
+  }
+}
+
+/* ---- spread ---- */
+
+START_TEST(lanes_are_dealt_over_rails) {
+  struct lane la[4], lb[4];
+  rdma.devices = "";
+  struct end *a = end_open(), *b = end_open();
+  ck_assert_uint_eq(OPS->rails(a->tp), 2);
+  for (uint32_t i = 0; i < ARRAY_LEN(la); i++) {
+    struct lane_options o = {.index = i};
+    const char *rail = i % 2 == 0 ? "rxe0:1" : "rxe1:1", *address = i % 2 == 0 ? "10.0.0.1" : "10.0.1.1";
+    lanes_connect(&la[i], a, &lb[i], b, i + 1, &o);
+    ck_assert_msg(strstr(la[i].over, rail) != NULL && strstr(lb[i].over, rail) != NULL, "%u: %s, %s", i, la[i].over, lb[i].over);
+    ck_assert_ptr_nonnull(strstr(la[i].over, address));
+    ck_assert_ptr_nonnull(strstr(la[i].over, "RoCE"));
+    ck_assert_ptr_nonnull(strstr(la[i].over, "MTU 4096"));
+  }
+  for (unsigned i = 0; i < ARRAY_LEN(la); i++) {
+    lanes_alive(&la[i], &lb[i]);
+    lane_close(&la[i]);
+    lane_close(&lb[i]);
+  }
+}
+END_TEST
+
+START_TEST(one_device_is_one_rail) {
+  struct lane la, lb;
+  struct lane_options o = {.index = 7};
+  rdma.devices = "rxe1:1";
+  struct end *a = end_open();
+  rdma.devices = "";
+  struct end *b = end_open();
+  ck_assert_uint_eq(OPS->rails(a->tp), 1);
+  lanes_connect(&la, a, &lb, b, 1, &o);
+  ck_assert_ptr_nonnull(strstr(la.over, "rxe1:1"));
+  lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
+}
+END_TEST
+
+/* ---- a port goes down, and comes back ---- */
+
+START_TEST(port_down_under_load) {
+  struct rig r;
+  rig_open(&r, 2, "");
+  run(r.s, 4, 20);
+  start(r.s, 4, 100, 3);
+  bed_link(_i, 0);
+  run(r.s, 4, 0);
+  const char *home = _i == 0 ? "rxe0:1" : "rxe1:1", *other = _i == 0 ? "rxe1:1" : "rxe0:1";
+  UNTIL(at_rail(&r.la[_i], other) && at_rail(&r.lb[_i], other));
+  run(r.s, 4, 40);
+  bed_link(_i, 1);
+  start(r.s, 4, 60, 3);
+  run(r.s, 4, 0);
+  UNTIL(at_rail(&r.la[_i], home) && at_rail(&r.lb[_i], home));
+  run(r.s, 4, 40);
+  ck_assert(at_rail(&r.la[!_i], other) && at_rail(&r.lb[!_i], other)); /* the other lane has stayed where it was */
+  rig_close(&r, 2);
+}
+END_TEST
+
+START_TEST(port_down_while_quiet) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  bed_link(0, 0);
+  UNTIL(at_rail(&r.la[0], "rxe1:1") && at_rail(&r.lb[0], "rxe1:1"));
+  run(r.s, 2, 20);
+  bed_link(0, 1);
+  UNTIL(at_rail(&r.la[0], "rxe0:1") && at_rail(&r.lb[0], "rxe0:1"));
+  run(r.s, 2, 20);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* A lane that was opened while its rail was down goes home later. */
+START_TEST(opened_away_from_home) {
+  rdma.devices = "";
+  struct end *a = end_open(), *b = end_open();
+  struct lane la, lb;
+  a->tp->limits.port_ns = b->tp->limits.port_ns = 1000000;
+  bed_link(0, 0);
+  lanes_connect(&la, a, &lb, b, 1, NULL);
+  ck_assert_ptr_nonnull(strstr(la.over, "rxe1:1"));
+  bed_link(0, 1);
+  UNTIL(at_rail(&la, "rxe0:1") && at_rail(&lb, "rxe0:1"));
+  lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
+}
+END_TEST
+
+/* A flap is shorter than what the port is given: nothing is lost, and the queue pair's retries bridge it. */
+START_TEST(flap_is_bridged) {
+  struct rig r;
+  rdma.ack_timeout = 17; /* 0.5 s: a slow machine takes the link down and up in time */
+  rdma.retry_count = 6;
+  rig_open(&r, 1, "rxe0");
+  r.a->tp->limits.port_ns = r.b->tp->limits.port_ns = 20000000000;
+  run(r.s, 2, 10);
+  start(r.s, 2, 40, 2);
+  bed_link(0, 0);
+  start(r.s, 2, 0, 3);
+  bed_link(0, 1);
+  run(r.s, 2, 20);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* Who notices first: the port's state, or the queue pair whose retries are used up. */
+START_TEST(only_port_down) {
+  struct rig r;
+  rdma.ack_timeout = _i ? 10 : 18; /* 4 ms, 1 s */
+  rig_open(&r, 1, "rxe0:1");
+  if (_i) r.a->tp->limits.port_ns = r.b->tp->limits.port_ns = 60000000000;
+  run(r.s, 2, 10);
+  bed_link(0, 0);
+  start(r.s, 2, 10, 2);
+  UNTIL(r.la[0].lost && r.lb[0].lost);
+  ck_assert_msg(strstr(r.la[0].text, "rxe0:1") != NULL, "\"%s\"", r.la[0].text);
+  ck_assert_msg(strstr(r.lb[0].text, "rxe0:1") != NULL, "\"%s\"", r.lb[0].text);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* ---- a connection fails, the ports do not ---- */
+
+static void break_path(const struct lane *l) {
+  if (l->lane->state == LANE_UP) conn_fail(l->lane->conn, FAULT_PATH, "the test takes the path away");
+}
+
+/* 0: the active end notices, 1: the passive one, 2: both at once */
+START_TEST(connection_fails_under_load) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  for (int round = 0; round < 4; round++) {
+    start(r.s, 2, 40, round);
+    if (_i != 1) break_path(&r.la[0]);
+    if (_i != 0) break_path(&r.lb[0]);
+    run(r.s, 2, 10);
+  }
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* While the way back is being made, the connection in use fails. */
+START_TEST(fails_on_the_way_home) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  break_path(&r.la[0]);
+  UNTIL(at_rail(&r.la[0], "rxe1:1"));
+  UNTIL(r.la[0].lane->spare != NULL);
+  break_path(_i ? &r.la[0] : &r.lb[0]);
+  run(r.s, 2, 30);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* The queue pair is put into error behind the transport's back, as a NIC does it. */
+START_TEST(queue_pair_in_error) {
+  struct rig r;
+  struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+  rig_open(&r, 1, "");
+  start(r.s, 2, 20, 1);
+  ck_assert_int_eq(ibv_modify_qp((_i ? &r.la[0] : &r.lb[0])->lane->conn->qp, &attr, IBV_QP_STATE), 0);
+  UNTIL(r.la[0].lost && r.lb[0].lost);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* ---- memory and moves ---- */
+
+static void move_away(struct rig *r) {
+  r->a->tp->limits.home_ns = r->b->tp->limits.home_ns = 60000000000;
+  r->la[0].lane->home_wait_ns = r->lb[0].lane->home_wait_ns = 60000000000;
+  break_path(&r->la[0]);
+  UNTIL(at_rail(&r->la[0], "rxe1:1") && at_rail(&r->lb[0], "rxe1:1"));
+}
+
+START_TEST(old_names_hold) {
+  struct pair p;
+  rdma.devices = "";
+  pair_open(&p, 65536, MEM_PLAIN, NULL);
+  struct tp_raddr old = mem_raddr(&p.lb, &p.mb, 40000), window = p.la.window;
+  p.a->tp->limits.home_ns = p.b->tp->limits.home_ns = 60000000000;
+  break_path(&p.la);
+  UNTIL(at_rail(&p.la, "rxe1:1") && at_rail(&p.lb, "rxe1:1"));
+  struct tp_raddr now = mem_raddr(&p.lb, &p.mb, 50000);
+  pattern_fill(p.ma.at, 3000, 9);
+  put_one(&p.la, &p.ma, 0, 1000, window, 1, 1);
+  put_one(&p.la, &p.ma, 1000, 1000, old, 2, 2);
+  put_one(&p.la, &p.ma, 2000, 1000, now, 3, 3);
+  UNTIL((p.lb.notices == 3 && p.la.sents == 3) || p.la.lost || p.lb.lost);
+  ck_assert_msg(!p.la.lost && !p.lb.lost, "%s %s", p.la.text, p.lb.text);
+  ck_assert_mem_eq(p.mb.at, p.ma.at, 1000);
+  ck_assert_mem_eq(p.mb.at + 40000, p.ma.at + 1000, 1000);
+  ck_assert_mem_eq(p.mb.at + 50000, p.ma.at + 2000, 1000);
+  pair_close(&p);
+}
+END_TEST
+
+START_TEST(asked_about_memory_that_went) {
+  struct rig r;
+  struct mem m, next;
+  rig_open(&r, 1, "");
+  mem_open(&m, r.b, 5000, MEM_PLAIN, 0);
+  struct tp_raddr old = mem_raddr(&r.lb[0], &m, 0);
+  move_away(&r);
+  mem_close(&m);
+  mem_open(&next, r.b, 5000, MEM_PLAIN, 0);
+  memset(next.at, 0x44, 5000);
+  put_one(&r.la[0], &r.s[0].source, 0, 100, old, 66, 0);
+  UNTIL(r.la[0].lost && r.lb[0].lost);
+  ck_assert_msg(strstr(r.la[0].text, "not registered any more") != NULL, "%s", r.la[0].text);
+  byte_check(next.at, 5000, 0x44);
+  mem_close(&next);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* The window's region goes before the lane, and then the lane moves. */
+START_TEST(window_went_before_a_move) {
+  struct pair p;
+  rdma.devices = "";
+  pair_open(&p, 4096, MEM_PLAIN, NULL);
+  mem_close(&p.ma);
+  mem_close(&p.mb);
+  p.a->tp->limits.home_ns = 60000000000;
+  break_path(_i ? &p.la : &p.lb);
+  UNTIL(at_rail(&p.la, "rxe1:1") && at_rail(&p.lb, "rxe1:1"));
+  lanes_alive(&p.la, &p.lb);
+  pair_close(&p);
+}
+END_TEST
+
+/* A place on a rail that the peer does not have. */
+START_TEST(names_of_no_rail) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  struct tp_raddr at = r.s[0].at;
+  at.off |= (uint64_t)(_i == 0 ? 5 : 200) << 56;
+  put_one(&r.la[0], &r.s[0].source, 0, 100, at, 66, 0);
+  UNTIL(r.la[0].lost && r.lb[0].lost);
+  rig_close(&r, 1);
+}
+END_TEST
+
+START_TEST(closing_in_a_move) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  start(r.s, 2, 40, 1);
+  break_path(&r.la[0]);
+  for (int i = 0; i < _i * 3; i++) turn();
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* The other end closes while this one moves: it is told. */
+START_TEST(peer_closes_in_a_move) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  r.a->tp->limits.move_ns = r.b->tp->limits.move_ns = 3000000000;
+  break_path(&r.la[0]);
+  for (int i = 0; i < _i * 3; i++) turn();
+  lane_close(&r.lb[0]);
+  UNTIL(r.la[0].lost);
+  rig_close(&r, 1);
+}
+END_TEST
+
+Suite *make_suite(void) {
+  bed_devices(2);
+  struct tp *tp = NULL;
+  struct tp_config c = {.bind_host = "", .peer_host = ""};
+  if (tp_verbs.open(&c, &tp, NULL) == 0) tp_verbs.close(tp); /* librdmacm keeps what it opened first */
+  Suite *s = suite_create("lanes");
+  TCase *t = tcase_create("lanes");
+  conform_use(&conform);
+  tcase_add_checked_fixture(t, setup, conform_teardown);
+  tcase_set_timeout(t, 90);
+  tcase_add_test(t, lanes_are_dealt_over_rails);
+  tcase_add_test(t, one_device_is_one_rail);
+  tcase_add_loop_test(t, port_down_under_load, 0, 2);
+  tcase_add_test(t, port_down_while_quiet);
+  tcase_add_test(t, opened_away_from_home);
+  tcase_add_test(t, flap_is_bridged);
+  tcase_add_loop_test(t, only_port_down, 0, 2);
+  tcase_add_loop_test(t, connection_fails_under_load, 0, 3);
+  tcase_add_loop_test(t, fails_on_the_way_home, 0, 2);
+  tcase_add_loop_test(t, queue_pair_in_error, 0, 2);
+  tcase_add_test(t, old_names_hold);
+  tcase_add_test(t, asked_about_memory_that_went);
+  tcase_add_loop_test(t, window_went_before_a_move, 0, 2);
+  tcase_add_loop_test(t, names_of_no_rail, 0, 2);
+  tcase_add_loop_test(t, closing_in_a_move, 0, 6);
+  tcase_add_loop_test(t, peer_closes_in_a_move, 0, 6);
+  suite_add_tcase(s, t);
+  return s;
+}
