@@ -201,13 +201,13 @@ in_check = $(addprefix $(CHECK_DIR)/$(1)/,$(2))
 check-build:
 	$(Q)$(MAKE) $(call build_args,release) all tests
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(ASAN_NAMES) $(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES) $(GUEST_NAMES))
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES))
 
 # Jobs start the programs, so these are built as well.
 check-rdma-build:
-	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,agg-run agg-server agg-perf $(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,agg-run agg-server agg-perf $(GUEST_NAMES))
+	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/collectives tests/e2e/faults tests/e2e/library)
+	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(GUEST_NAMES))
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/e2e/faults)
 
 tidy:
 	$(Q)scripts/tidy

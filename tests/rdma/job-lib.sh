@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC1090
 # Sourced by the jobs: workers and a server, each on a host of its own, over verbs and nothing else.
 . "$GUEST_LIB"
 export AGG_TRANSPORT=verbs AGG_TOKEN=secret AGG_JOIN_TIMEOUT=40 AGG_TIMEOUT=60
@@ -37,7 +37,8 @@ workers() {
   shift
   [ -z "${pid[server]-}" ] || : >"$OUT/server.log"
   export AGG_SIZE=$n
-  [ -n "${AGG_SERVERS-}" ] || export AGG_COORDINATOR="$(address 0):7000"
+  export AGG_COORDINATOR=
+  [ -n "${AGG_SERVERS-}" ] || AGG_COORDINATOR=$(address 0):7000
   for ((k = 0; k < n; k++)); do
     AGG_RANK=$k become "$k" taskset -c $((k % 2)) "$@" >"$OUT/rank$k.log" 2>&1 &
     pid[$k]=$!
