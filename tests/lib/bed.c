@@ -71,17 +71,21 @@ static void await_port(unsigned k, int active) {
   }
 }
 
+/* One end of a pair of interfaces; the other end is the cable. A queue in front of it swallows what is sent while the cable is out: where
+ * sending fails instead, Soft-RoCE puts queue pairs into error, the CM's for good, and no hardware does that. */
 static void device_make(unsigned k) {
+  static const char *const steps[] = {"ip link set lo up",
+                                      "ip link add d%u mtu 9000 type veth peer name cable%u mtu 9000",
+                                      "ip link set cable%u up",
+                                      "ip addr add 10.0.%u.1/24 dev d%u",
+                                      "ip link set d%u up",
+                                      "tc qdisc add dev d%u root pfifo",
+                                      "rdma link add rxe%u type rxe netdev d%u"};
   char line[128];
-  must("ip link set lo up");
-  snprintf(line, sizeof line, "ip link add d%u type dummy", k);
-  must(line);
-  snprintf(line, sizeof line, "ip addr add 10.0.%u.1/24 dev d%u", k, k);
-  must(line);
-  snprintf(line, sizeof line, "ip link set d%u mtu 9000 up", k);
-  must(line);
-  snprintf(line, sizeof line, "rdma link add rxe%u type rxe netdev d%u", k, k);
-  must(line);
+  for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+    snprintf(line, sizeof line, steps[i], k, k);
+    must(line);
+  }
 }
 
 void bed_devices(unsigned n) {
@@ -95,7 +99,7 @@ void bed_devices(unsigned n) {
 
 void bed_link(unsigned k, int up) {
   char line[64];
-  snprintf(line, sizeof line, "ip link set d%u %s", k, up ? "up" : "down");
+  snprintf(line, sizeof line, "ip link set cable%u %s", k, up ? "up" : "down");
   must(line);
   await_port(k, up);
 }

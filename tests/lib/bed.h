@@ -1,5 +1,5 @@
 /*
- * Devices for tests on real verbs, which run as root in a guest kernel (scripts/testbed/run): Soft-RoCE on dummy interfaces of this
+ * Devices for tests on real verbs, which run as root in a guest kernel (scripts/testbed/run): Soft-RoCE on interfaces of this
  * namespace, so that both ends can live in one process. Fails the test where it cannot.
  */
 #ifndef TESTS_BED_H
@@ -9,7 +9,7 @@
 
 /* Makes sure that there are `n` devices: interface dK with address 10.0.K.1 and MTU 9000, rxe device rxeK. */
 void bed_devices(unsigned n);
-/* Takes the interface up or down and waits until the port's state says so. */
+/* Puts the cable in (up) or takes it out, and waits until the port's state says so. */
 void bed_link(unsigned k, int up);
 /* All links up: before a test, since the one before may have ended in the middle. */
 void bed_links_up(void);

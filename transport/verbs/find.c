@@ -268,6 +268,27 @@ static int check_all_used(const struct search *s, agg_error_t *err) {
   return AGG_OK;
 }
 
+/* In the order of AGG_DEVICES; without it by name (2 before 10), so that all hosts of a kind number their rails alike. */
+static int before(const struct search *s, const struct found *a, const struct found *b) {
+  for (unsigned i = 0; i < s->n_wanted; i++) {
+    const struct wanted *w = &s->wanted[i];
+    int is_a = strcmp(w->device, a->device) == 0 && (w->port == 0 || w->port == a->port_num);
+    int is_b = strcmp(w->device, b->device) == 0 && (w->port == 0 || w->port == b->port_num);
+    if (is_a != is_b) return is_a;
+  }
+  int by_name = strverscmp(a->device, b->device);
+  return by_name < 0 || (by_name == 0 && a->port_num < b->port_num);
+}
+
+static void sort_found(struct search *s) {
+  for (unsigned i = 1; i < s->n_found; i++) {
+    struct found f = s->found[i];
+    unsigned at = i;
+    for (; at > 0 && before(s, &f, &s->found[at - 1]); at--) s->found[at] = s->found[at - 1];
+    s->found[at] = f;
+  }
+}
+
 int verbs_find(const struct tp_config *config, const struct tp_rdma *rdma, struct rdma_event_channel *channel, struct found *found,
                agg_error_t *err) {
   struct search s = {.config = config, .rdma = rdma, .channel = channel, .found = found};
@@ -281,5 +302,6 @@ int verbs_find(const struct tp_config *config, const struct tp_rdma *rdma, struc
   if (rc == AGG_OK) rc = check_all_used(&s, err);
   if (rc == AGG_OK && s.n_found == 0) rc = err_set(err, AGG_ENOTSUP, "no RDMA port can be used: %s", s.skipped);
   if (s.list != NULL) ibv_free_device_list(s.list);
+  sort_found(&s);
   return rc == AGG_OK ? (int)s.n_found : rc;
 }
