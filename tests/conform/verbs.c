@@ -1,4 +1,8 @@
-/* The conformance suite over real verbs: needs an RDMA device (a Soft-RoCE one will do), so it runs in the test bed's guest. */
+/*
+ * The conformance suite over real verbs: needs an RDMA device (a Soft-RoCE one will do), so it runs in the test bed's guest.
+ * bed: -H 1 -t 290
+ * builds: asan
+ */
 #include "tests/lib/conform.h"
 #include "transport/tps.h"
 

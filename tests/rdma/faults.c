@@ -4,6 +4,7 @@
  * the lane to another device on the way. Whatever fails, the outcome is success, an error with words, or TP_LOST with words; it comes in
  * time; and afterwards no verbs object and no descriptor is left. Linked with --wrap for the calls (see the Makefile).
  * bed: -H 0 -t 290
+ * builds: asan
  */
 #include <check.h>
 #include <dirent.h>
@@ -24,6 +25,7 @@ Suite *make_suite(void);
 
 #define FIRST 5u
 #define STEP 4u
+#define MOVE_STEP 7u
 
 /* ---- the fault ---- */
 
@@ -515,9 +517,12 @@ static void nothing_left(int fds, unsigned n) {
   ck_assert_msg(count_fds() == fds, "%s, number %u: %d descriptors are left", names[fault.point], n, count_fds() - fds);
 }
 
-/* The first calls in turn, of the many that follow one in STEP: where one begins differs from point to point. TEST_EVERY=1 takes all. */
-static unsigned after(unsigned n, unsigned point) {
-  if (n < FIRST || getenv("TEST_EVERY") != NULL) return n + 1;
+/* The first calls in turn, of the many that follow one in STEP: where one begins differs from point to point. A move takes seconds when its
+ * drain does not come to an end, so fewer of its calls fail. TEST_EVERY=1 takes all. */
+static unsigned after(unsigned n, unsigned point, int move) {
+  if (getenv("TEST_EVERY") != NULL) return n + 1;
+  if (move) return n == 0 ? 1 + point % MOVE_STEP : n + MOVE_STEP;
+  if (n < FIRST) return n + 1;
   return n == FIRST ? n + 1 + point % STEP : n + STEP;
 }
 
@@ -532,7 +537,7 @@ static void fail_each(int point, int move) {
     scenario(move);
     nothing_left(fds, n);
     if (!fault.hit) break;
-    n = after(n, (unsigned)point);
+    n = after(n, (unsigned)point, move);
     ck_assert_uint_lt(n, 400);
   }
   ck_assert_msg(move || n > 0, "%s was never called", names[point]);

@@ -2,6 +2,7 @@
  * Lanes over two devices: how they are spread, and that a lane moves when its port or its connection fails, under load, in both directions:
  * every notice comes once, in order, with its bytes, and every token is reported.
  * bed: -H 0 -t 200
+ * builds: asan
  */
 #include <string.h>
 
