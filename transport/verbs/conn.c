@@ -461,6 +461,13 @@ void conn_fail(struct conn *c, enum verbs_fault fault, const char *fmt, ...) {
   move(c, CONN_DRAINING, VERBS_DRAIN_NS);
 }
 
+static void probe_failed(struct conn *c) {
+  conn_fail(c, FAULT_PATH,
+            "connected, but a first message of %u bytes did not get through both ways: the MTU differs on the way (jumbo frames), or "
+            "packets are lost",
+            c->mtu_bytes);
+}
+
 void conn_time(struct conn *c, uint64_t now_ns) {
   if (now_ns < c->until_ns) {
     if (c->until_ns != UINT64_MAX) verbs_timer_by(c->tp, c->until_ns);
@@ -468,10 +475,7 @@ void conn_time(struct conn *c, uint64_t now_ns) {
   }
   switch (c->state) {
     case CONN_PROBING:
-      conn_fail(c, FAULT_PATH,
-                "connected, but a first message of %u bytes did not get through both ways: the MTU differs on the way (jumbo frames), or "
-                "packets are lost",
-                c->mtu_bytes);
+      probe_failed(c);
       break;
     case CONN_DRAINING: /* the NIC keeps something: destroying the queue pair takes it */
       c->recv_posted = 0;
@@ -499,7 +503,10 @@ static void bad_completion(struct conn *c, const struct ibv_wc *wc, int receivin
   if (c->state != CONN_OPEN && c->state != CONN_PROBING && c->state != CONN_ACCEPTED) return;
   if (c->state == CONN_ACCEPTED) move(c, CONN_PROBING, c->tp->limits.probe_ns);
   c->flushed = wc->status == IBV_WC_WR_FLUSH_ERR;
-  conn_fail(c, explain_fault(wc->status), "%s", explain_wc(wc, receiving, text, sizeof text));
+  if (c->state == CONN_PROBING && wc->status == IBV_WC_RETRY_EXC_ERR)
+    probe_failed(c);
+  else
+    conn_fail(c, explain_fault(wc->status), "%s", explain_wc(wc, receiving, text, sizeof text));
 }
 
 void conn_arrived(struct conn *c, uint32_t notice, uint32_t bytes) {
