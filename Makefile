@@ -205,7 +205,7 @@ check-build:
 
 # Jobs start the programs, so these are built as well.
 check-rdma-build:
-	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/collectives tests/e2e/faults tests/e2e/library)
+	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/faults tests/e2e/library)
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(GUEST_NAMES))
 	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/e2e/faults)
 

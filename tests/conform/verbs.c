@@ -1,6 +1,6 @@
 /*
  * The conformance suite over real verbs: needs an RDMA device (a Soft-RoCE one will do), so it runs in the test bed's guest.
- * bed: -H 1 -t 290
+ * bed: -H 1 -t 500
  * builds: asan
  */
 #include "tests/lib/conform.h"

@@ -3,7 +3,7 @@
  * meeting the fault. Two tps in one process register memory, connect a lane, put both ways, sleep, and close; a second scenario moves
  * the lane to another device on the way. Whatever fails, the outcome is success, an error with words, or TP_LOST with words; it comes in
  * time; and afterwards no verbs object and no descriptor is left. Linked with --wrap for the calls (see the Makefile).
- * bed: -H 0 -t 290
+ * bed: -H 0 -t 500
  * builds: asan
  */
 #include <check.h>

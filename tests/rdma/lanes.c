@@ -1,7 +1,7 @@
 /*
  * Lanes over two devices: how they are spread, and that a lane moves when its port or its connection fails, under load, in both directions:
  * every notice comes once, in order, with its bytes, and every token is reported.
- * bed: -H 0 -t 200
+ * bed: -H 0 -t 400
  * builds: asan
  */
 #include <string.h>
