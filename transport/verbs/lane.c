@@ -246,8 +246,10 @@ void lane_request(struct tp_lane *l, struct rail *rail, struct rdma_cm_id *id, c
   l->resume_sent = l->resume_seen = 0;
   if (conn_accept(l, rail, id, h, &l->spare, &err) == AGG_OK) return;
   l->spare = NULL;
-  if (first)
+  if (first && l->tp->n_rails == 1)
     lane_lost(l, "over %s: %s", rail->name, err.text);
+  else if (first) /* the peer tries another rail */
+    (void)snprintf(l->text, sizeof l->text, "over %s: %s", rail->name, err.text);
   else
     LOG_WARN(l->tp->log, "verbs: lane to %s cannot move to %s: %s", l->peer, rail->name, err.text);
 }
