@@ -24,8 +24,8 @@
 Suite *make_suite(void);
 
 #define FIRST 5u
-#define STEP 4u
-#define MOVE_STEP 7u
+#define STEP 9u
+#define MOVE_STEP 13u
 
 /* ---- the fault ---- */
 
