@@ -249,7 +249,7 @@ void lane_request(struct tp_lane *l, struct rail *rail, struct rdma_cm_id *id, c
   if (first && l->tp->n_rails == 1)
     lane_lost(l, "over %s: %s", rail->name, err.text);
   else if (first) /* the peer tries another rail */
-    (void)snprintf(l->text, sizeof l->text, "over %s: %s", rail->name, err.text);
+    (void)snprintf(l->text, sizeof l->text, "over %s: %.380s", rail->name, err.text);
   else
     LOG_WARN(l->tp->log, "verbs: lane to %s cannot move to %s: %s", l->peer, rail->name, err.text);
 }
