@@ -12,7 +12,7 @@
 
 #define WIRE_VERSION 1u
 #define WIRE_HEADER_BYTES 64u
-#define WIRE_FORESTS_MAX 4u /* op_desc.forest is less; the planner offers no more */
+#define WIRE_FORESTS_MAX 8u /* op_desc.forest is less; the planner offers no more */
 
 enum op_kind {
   OP_ALLREDUCE = 0,

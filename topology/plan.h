@@ -1,0 +1,53 @@
+/*
+ * A plan: what a communicator runs on. Its forests, and which of them an operation takes, by kind and size. Decided by the coordinator,
+ * sent to every node, the same everywhere; pure data.
+ */
+#ifndef TOPOLOGY_PLAN_H
+#define TOPOLOGY_PLAN_H
+
+#include "forest.h"
+#include "wire/header.h"
+
+#define PLAN_FORESTS_MAX WIRE_FORESTS_MAX
+#define PLAN_RULES_MAX 8u
+
+/* What may be asked for; 0 has each of them chosen. */
+#define PLAN_CHUNK_MIN 1024u
+#define PLAN_CHUNK_MAX (16u << 20)
+#define PLAN_CHUNK_UNIT 64u
+#define PLAN_WINDOW_MAX 1024u
+#define PLAN_LANES_MAX 16u
+
+struct plan_rule {
+  uint64_t from_bytes; /* of one block */
+  uint32_t forest;
+};
+
+/* Size ranges of one kind of operation: ascending, the first from 0. */
+struct plan_table {
+  uint32_t n;
+  struct plan_rule rule[PLAN_RULES_MAX];
+};
+
+struct plan {
+  uint32_t workers, servers;
+  uint32_t lanes, window, chunk_bytes;
+  struct forest_map *map; /* owned; NULL: none */
+  uint32_t n_forests;
+  struct forest forest[PLAN_FORESTS_MAX];  /* their maps are `map` */
+  struct plan_table table[OP_KIND_COUNT]; /* n == 0: forest 0 for all sizes */
+};
+
+/* Moves with its struct: plain assignment hands it over, one holder calls plan_fini. Takes a zeroed one. */
+void plan_fini(struct plan *plan);
+int plan_copy(struct plan *to, const struct plan *from); /* AGG_ENOMEM: *to is zeroed */
+
+/* Index of the forest for an operation of this kind and many bytes (of one block). */
+uint32_t plan_forest(const struct plan *plan, unsigned kind, uint64_t bytes);
+
+/* Proves what `self` has of the plan (forest_check_node of each), its limits and its tables: before any use. AGG_EINVAL. */
+int plan_check(const struct plan *plan, uint32_t self, agg_error_t *err);
+
+static inline uint32_t plan_nodes(const struct plan *plan) { return plan->workers + plan->servers; }
+
+#endif
