@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "topology/choose.h"
+#include "topology/plan.h"
 
 struct admission {
   uint64_t memory_limit, job_memory_limit;

@@ -32,6 +32,7 @@ static void job_free(struct job *job) {
   if (job->fence_timer != NULL) event_free(job->fence_timer);
   ways_destroy(job->ways);
   free(job->planes);
+  plan_fini(&job->plan);
   free(job);
 }
 
@@ -43,7 +44,6 @@ static struct job *job_new(struct job_env *env, const struct recruit_request *re
   struct job *job = calloc(1, sizeof *job);
   if (job == NULL) return NULL;
   job->env = env;
-  job->plan = request->plan;
   job->comm = request->comm;
   job->workers = request->workers;
   job->servers = request->servers;
@@ -55,7 +55,7 @@ static struct job *job_new(struct job_env *env, const struct recruit_request *re
   job->planes = calloc(job->n_planes, sizeof *job->planes);
   /* Made now, so that ending a job needs no memory. */
   job->fence_timer = event_new(env->base, -1, EV_PERSIST, fence_tick, job);
-  if (job->planes == NULL || job->fence_timer == NULL) {
+  if (job->planes == NULL || job->fence_timer == NULL || plan_copy(&job->plan, &request->plan) != AGG_OK) {
     job_free(job);
     return NULL;
   }
@@ -63,10 +63,10 @@ static struct job *job_new(struct job_env *env, const struct recruit_request *re
 }
 
 static void log_start(const struct job *job) {
-  char memory[32], chunk[32];
+  char memory[32], chunk[32], plan[PLAN_TEXT_MAX];
   LOG_INFO(job->env->log,
            "job %s (comm %u): starts; %u workers, %u servers, plan %s, %u priorities x %u lanes, window %u x %s, %s of slots", job->name,
-           job->comm, job->workers, job->servers, forest_kind_name(job->plan.forest[0].kind), (unsigned)AGG_PRIORITY_COUNT, job->plan.lanes,
+           job->comm, job->workers, job->servers, plan_text(&job->plan, plan, sizeof plan), (unsigned)AGG_PRIORITY_COUNT, job->plan.lanes,
            job->plan.window, text_size(job->plan.chunk_bytes, chunk, sizeof chunk), text_size(job->memory, memory, sizeof memory));
 }
 
@@ -104,7 +104,7 @@ int job_prepare(struct job_env *env, struct recruit *r, const struct recruit_req
 static int check_setup(const struct job *job, const struct control_setup *setup, agg_error_t *err) {
   uint64_t bytes = plane_bytes(job->env, &setup->plan, job->self);
   if (setup->comm == job->comm && setup->n_nodes == job->workers + job->servers && setup->plan.lanes == job->plan.lanes &&
-      setup->plan.n_forests > 0 && setup->plan.forest[0].workers == job->workers && bytes <= job->memory / job->n_planes) {
+      setup->plan.n_forests > 0 && setup->plan.workers == job->workers && bytes <= job->memory / job->n_planes) {
     return 0;
   }
   return err_set(
@@ -115,8 +115,12 @@ static int check_setup(const struct job *job, const struct control_setup *setup,
 
 int job_start(struct job *job, const struct control_setup *setup, agg_error_t *err) {
   int rc = check_setup(job, setup, err);
+  struct plan plan;
+  if (rc == 0) rc = plan_check(&setup->plan, job->self, err);
   if (rc != 0) return rc;
-  job->plan = setup->plan;
+  if (plan_copy(&plan, &setup->plan) != AGG_OK) return err_set(err, AGG_ENOMEM, "the server has no memory for the plan of another job");
+  plan_fini(&job->plan);
+  job->plan = plan;
   state_move(&job_states, &job->state, JOB_CONNECTING);
   return job_planes_open(job, setup, err);
 }

@@ -106,10 +106,9 @@ static void connect_some(void *arg) {
   struct open_call *call = arg;
   struct way_here here;
   unsigned opened = 0;
-  const struct job *job = call->jp->job;
   way_here_init(&here, call->jp->reactor);
   for (; call->rc == 0 && call->next < call->setup->n_nodes && opened < CONNECT_BATCH; call->next++) {
-    if (call->next == job->self || !plan_edge(&job->plan, job->self, call->next)) continue;
+    if (!plane_is_neighbour(call->jp->plane, call->next)) continue;
     call->rc = connect_one(call, call->next, &here);
     opened++;
   }

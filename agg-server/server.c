@@ -52,13 +52,13 @@ struct server {
 
 /* ---- the coordinator's hooks ------------------------------------------------------------------------------------------------------- */
 
-static int hook_prepare(void *user, struct recruit *r, const struct recruit_request *request, struct control_node *self, void **job,
-                        agg_error_t *err) {
+static void hook_describe(void *user, struct control_node *self) { *self = ((struct server *)user)->self; }
+
+static int hook_prepare(void *user, struct recruit *r, const struct recruit_request *request, void **job, agg_error_t *err) {
   struct server *s = user;
   struct job *made;
   int rc = job_prepare(&s->jobs, r, request, &made, err);
   if (rc != 0) return rc;
-  *self = s->self;
   *job = made;
   return 0;
 }
@@ -159,15 +159,19 @@ static void describe_self(struct server *s) {
 }
 
 static int listen_on(struct server *s, const struct tokens *tokens, agg_error_t *err) {
-  s->hooks =
-      (struct recruit_hooks){.user = s, .prepare = hook_prepare, .start = hook_start, .go = hook_go, .query = hook_query, .end = hook_end};
+  s->hooks = (struct recruit_hooks){.user = s,
+                                    .describe = hook_describe,
+                                    .prepare = hook_prepare,
+                                    .start = hook_start,
+                                    .go = hook_go,
+                                    .query = hook_query,
+                                    .end = hook_end};
   struct coordinator_config config = {.log = s->log,
                                       .tokens = (const char *const *)tokens->list,
                                       .listen = s->config->listen,
                                       .recruit = &s->hooks,
                                       .max_connections = s->config->max_connections,
-                                      .max_world = s->config->max_world,
-                                      .rails = s->self.rails};
+                                      .max_world = s->config->max_world};
   int rc = coordinator_create(s->base, &config, &s->coordinator, err);
   if (rc == 0) s->port = coordinator_port(s->coordinator);
   return rc;

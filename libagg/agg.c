@@ -60,13 +60,6 @@ int agg_comm_status(const agg_comm_t *c) {
 
 const char *agg_comm_error_text(const agg_comm_t *c) { return c != NULL ? c->error.text : "no communicator"; }
 
-static void plan_name(const struct plan *plan, char *out, size_t cap) {
-  size_t len = 0;
-  out[0] = '\0';
-  for (uint32_t i = 0; i < plan->n_forests && len < cap; i++)
-    len += (size_t)snprintf(out + len, cap - len, "%s%s", i != 0 ? "+" : "", forest_kind_name(plan->forest[i].kind));
-}
-
 struct stats_call {
   const struct plane *plane;
   struct plane_stats stats;
@@ -89,7 +82,7 @@ int agg_comm_get_info(const agg_comm_t *c, agg_comm_info_t *info) {
                           .buffer_bytes = c->buffer_bytes,
                           .operations = atomic_load(&c->operations),
                           .late_allocs = atomic_load(&c->late_allocs)};
-  plan_name(&c->setup.plan, made.plan, sizeof made.plan);
+  plan_text(&c->setup.plan, made.plan, sizeof made.plan);
   str_copy(made.transport, sizeof made.transport, c->transports);
   ways_first(c->ways, made.path, sizeof made.path);
   for (uint32_t i = 0; i < c->n_planes; i++) {

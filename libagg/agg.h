@@ -133,7 +133,12 @@ typedef struct agg_config {
 
   /* how they exchange data */
   char transport[64];    /* [AGG_TRANSPORT] auto | shm | verbs | tcp */
-  char plan[256];        /* [AGG_PLAN] auto | star | direct | ring */
+  char plan[256];        /* [AGG_PLAN] auto | star | direct | ring | tree | hybrid | hier, or by size: "0-32K:tree,32K-:hybrid" */
+  char reproducible[16]; /* [AGG_REPRODUCIBLE] off | strict: sums in rank order only, the same bits for any number of servers */
+  char topology[1024];   /* [AGG_TOPO] file that describes hosts and fabric, or Slurm's topology.conf (docs/topology.md) */
+  char cost[512];        /* [AGG_COST] constants of the planner: "hop_tcp=20us,..." (docs/planning.md) */
+  char tune[16];         /* [AGG_TUNE] auto | off: whether measured times may change the plan */
+  char pin[256];         /* [AGG_PIN] off | auto | cores as in "2,4-6": where the reactors' threads run */
   uint32_t chunk_bytes;  /* [AGG_CHUNK] largest payload of one message; 0: chosen */
   uint32_t window;       /* [AGG_WINDOW] chunks in flight on an edge, lane and priority; 0: chosen */
   uint32_t lanes;        /* [AGG_LANES] connections per edge and priority; 0: chosen */
@@ -224,7 +229,7 @@ typedef struct agg_comm_info {
   size_t size; /* sizeof(agg_comm_info_t), set by the caller */
   uint32_t rank, ranks, servers;
   uint32_t lanes, window, chunk_bytes;
-  char plan[32];         /* "star", "direct", "ring" */
+  char plan[256];        /* "star", or by size for allreduce: "tree to 32K, hybrid: star 60 %, direct 40 %" */
   char transport[32];    /* "shm", "verbs", "tcp", or "shm+verbs" where peers differ */
   char path[192];        /* how its first neighbour is reached: "rank 1 (node7, pid 12): verbs (mlx5_0:1 ...)" */
   uint64_t buffer_bytes; /* memory that this communicator holds for windows */

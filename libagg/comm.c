@@ -76,6 +76,7 @@ static int join(struct agg_comm *c, const char *host, uint16_t port, const unsig
                              .size = c->size,
                              .servers = cfg->servers,
                              .plan = cfg->plan,
+                             .strict = strcmp(cfg->reproducible, "strict") == 0,
                              .lanes = cfg->lanes,
                              .window = cfg->window,
                              .chunk_bytes = cfg->chunk_bytes,
@@ -141,7 +142,7 @@ static int connect_lanes(struct comm_plane *cp, agg_error_t *err) {
     char name[CONTROL_NODE_NAME_MAX];
     if (plane_name(cp->plane, peer, control_node_name(&c->setup, peer, name, sizeof name)) != AGG_OK)
       return err_set(err, AGG_ENOMEM, "no memory for names");
-    if (peer == c->rank || !plan_edge(&c->setup.plan, c->rank, peer)) continue;
+    if (!plane_is_neighbour(cp->plane, peer)) continue;
     int rc = connect_lane(cp, &here, peer, name, err);
     if (rc != AGG_OK) return rc;
   }
@@ -308,6 +309,8 @@ static int start_running(struct agg_comm *c, agg_error_t *err) {
 static int bring_up(struct agg_comm *c, agg_error_t *err) {
   char prefix[64];
   snprintf(prefix, sizeof prefix, "communicator %u", c->setup.comm);
+  int sound = plan_check(&c->setup.plan, c->rank, err);
+  if (sound != AGG_OK) return err_prefix(err, "the coordinator's plan");
   c->ways = ways_create(&c->agg->log, prefix, c->setup.n_nodes);
   if (c->ways == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   c->planes = calloc((size_t)AGG_PRIORITY_COUNT * c->setup.plan.lanes, sizeof *c->planes);

@@ -136,8 +136,35 @@ static int read_devices(const struct setting *s, const char *value, void *field,
 }
 
 static int read_plan(const struct setting *s, const char *value, void *field, agg_error_t *err) {
-  if (strcmp(value, "auto") == 0 || forest_kind_parse(value) >= 0) return read_text(s, value, field, err);
-  return err_set(err, AGG_EINVAL, "%s=%.64s: expected auto, star, direct or ring", s->name, value);
+  int rc = plan_text_check(value, err);
+  if (rc == AGG_OK) return read_text(s, value, field, err);
+  return err_prefix(err, "%s=%.64s", s->name, value);
+}
+
+static int read_cost(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  struct cost cost;
+  cost_init(&cost);
+  int rc = cost_parse(&cost, value, err);
+  if (rc == AGG_OK) return read_text(s, value, field, err);
+  return err_prefix(err, "%s", s->name);
+}
+
+/* One of two words, the first of which is the default. */
+static int read_word(const struct setting *s, const char *value, void *field, const char *one, const char *other, agg_error_t *err) {
+  if (strcmp(value, one) == 0 || strcmp(value, other) == 0) return read_text(s, value, field, err);
+  return err_set(err, AGG_EINVAL, "%s=%.64s: expected %s or %s", s->name, value, one, other);
+}
+static int read_strict(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  return read_word(s, value, field, "off", "strict", err);
+}
+static int read_tune(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  return read_word(s, value, field, "auto", "off", err);
+}
+
+static int read_pin(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  int rc = pin_check(value, err);
+  if (rc == AGG_OK) return read_text(s, value, field, err);
+  return err_prefix(err, "%s", s->name);
 }
 
 static int read_level(const struct setting *s, const char *value, void *field, agg_error_t *err) {
@@ -159,6 +186,11 @@ static const struct setting settings[] = {
     {"AGG_BIND", read_text, TEXT(bind_host)},
     {"AGG_TRANSPORT", read_transport, TEXT(transport)},
     {"AGG_PLAN", read_plan, TEXT(plan)},
+    {"AGG_REPRODUCIBLE", read_strict, TEXT(reproducible)},
+    {"AGG_TOPO", read_text, TEXT(topology)},
+    {"AGG_COST", read_cost, TEXT(cost)},
+    {"AGG_TUNE", read_tune, TEXT(tune)},
+    {"AGG_PIN", read_pin, TEXT(pin)},
     {"AGG_CHUNK", read_chunk, AT(chunk_bytes), PLAN_CHUNK_MIN, PLAN_CHUNK_MAX},
     {"AGG_WINDOW", read_count, AT(window), 0, PLAN_WINDOW_MAX},
     {"AGG_LANES", read_count, AT(lanes), 0, PLAN_LANES_MAX},
@@ -186,6 +218,9 @@ void agg_config_init(agg_config_t *config) {
       .job = LAUNCHER_JOB_DEFAULT,
       .transport = "auto",
       .plan = "auto",
+      .reproducible = "off",
+      .tune = "auto",
+      .pin = "off",
       .spin_us = 200,
       .gid_index = -1,
       .traffic_class = -1,

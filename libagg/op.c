@@ -140,7 +140,7 @@ int op_post(struct agg_comm *c, const struct op_args *a, const agg_op_options_t 
   if (rc != AGG_OK) return comm_keep_error(c, &err);
   desc.dtype = (uint8_t)a->dtype;
   uint64_t elem = agg_dtype_size(a->dtype);
-  desc.forest = (uint8_t)plan_forest(&c->setup.plan, a->count > UINT64_MAX / elem ? UINT64_MAX : a->count * elem);
+  desc.forest = (uint8_t)plan_forest(&c->setup.plan, (unsigned)a->kind, a->count > UINT64_MAX / elem ? UINT64_MAX : a->count * elem);
   rc = op_layout_init(&l, &desc, &c->setup.plan.forest[desc.forest], c->setup.plan.lanes, c->setup.plan.chunk_bytes, &err);
   if (rc == AGG_OK) rc = check_buffers(c, a, &l, &err);
   if (rc == AGG_OK && options != NULL && options->callback != NULL) rc = callbacks_ensure(c->agg->callbacks, &err);

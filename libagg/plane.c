@@ -18,34 +18,27 @@
 static size_t slot_stride(const struct plan *plan) { return round_up_u64(WIRE_HEADER_BYTES + plan->chunk_bytes, SLOT_ALIGN) + SLOT_ALIGN; }
 static size_t scratch_stride(const struct plan *plan) { return round_up_u64(plan->chunk_bytes, SLOT_ALIGN) + SLOT_ALIGN; }
 
-/* Whether `peer` is a child of self in some tree, that is, has slots here. */
-static int is_child(const struct plan *plan, uint32_t self, uint32_t peer) {
-  for (uint32_t i = 0; i < plan->n_forests; i++) {
-    const struct forest *f = &plan->forest[i];
-    for (uint32_t t = 0; peer < forest_nodes(f) && t < f->trees; t++)
-      if (forest_member(f, t, peer) && forest_parent(f, t, peer) == self) return 1;
-  }
-  return 0;
+static uint64_t with_role(const uint8_t *roles, uint32_t nodes, uint8_t role) {
+  uint64_t n = 0;
+  for (uint32_t peer = 0; peer < nodes; peer++) n += (roles[peer] & role) != 0;
+  return n;
 }
 
-static uint32_t plan_node_count(const struct plan *plan) {
-  uint32_t nodes = 0;
-  for (uint32_t i = 0; i < plan->n_forests; i++) nodes = MAX_OF(nodes, forest_nodes(&plan->forest[i]));
-  return nodes;
-}
-
-static uint64_t block_bytes(const struct plan *plan, uint32_t self) {
-  uint64_t children = 0, nodes = plan_node_count(plan);
-  for (uint32_t peer = 0; peer < nodes; peer++) children += (uint64_t)is_child(plan, self, peer);
+static uint64_t block_bytes(const struct plan *plan, uint32_t self, const uint8_t *roles) {
+  uint64_t children = with_role(roles, plan_nodes(plan), NODE_CHILD);
   return children * plan->window * slot_stride(plan) + (uint64_t)node_scratch_wanted(plan, self) * scratch_stride(plan);
 }
 
 uint64_t plane_memory(const struct plan *plan, uint32_t self, const struct plane_tp *tps, unsigned n_tps) {
-  uint64_t parents = 0, nodes = plan_node_count(plan);
+  uint8_t *roles = malloc(plan_nodes(plan));
   int bounces = 0;
+  if (roles == NULL) return UINT64_MAX;
+  node_roles(plan, self, roles);
   for (unsigned i = 0; i < n_tps; i++) bounces |= plane_bounces(tps[i].ops);
-  for (uint32_t peer = 0; bounces && peer < nodes; peer++) parents += (uint64_t)is_child(plan, peer, self);
-  return block_bytes(plan, self) + parents * plan->window * scratch_stride(plan);
+  uint64_t parents = bounces ? with_role(roles, plan_nodes(plan), NODE_PARENT) : 0;
+  uint64_t bytes = block_bytes(plan, self, roles) + parents * plan->window * scratch_stride(plan);
+  free(roles);
+  return bytes;
 }
 
 /* ---- names and faults ------------------------------------------------------------------------------------------------------- */
@@ -60,7 +53,7 @@ int plane_name(struct plane *p, uint32_t node, const char *name) {
 }
 
 const char *plane_node_name(const struct plane *p, uint32_t node, char *buf, size_t cap) {
-  uint32_t workers = p->config.plan->forest[0].workers;
+  uint32_t workers = p->config.plan->workers;
   if (node < p->nodes && p->names[node] != NULL)
     snprintf(buf, cap, "%s", p->names[node]);
   else if (node < workers)
@@ -94,7 +87,8 @@ static int register_block(struct plane *p, unsigned tp, agg_error_t *err) {
 static int lay_out(struct plane *p, agg_error_t *err) {
   const struct plan *plan = p->config.plan;
   uint32_t self = p->config.self, w = plan->window;
-  uint64_t bytes = block_bytes(plan, self);
+  node_roles(plan, self, p->roles);
+  uint64_t bytes = block_bytes(plan, self, p->roles);
   if (bytes != 0) {
     int rc = mem_block_alloc(bytes, 1, &p->block, err);
     if (rc != AGG_OK) return rc;
@@ -102,12 +96,12 @@ static int lay_out(struct plane *p, agg_error_t *err) {
   unsigned char *at = p->block.addr;
   for (uint32_t peer = 0; peer < p->nodes; peer++) {
     p->lane_of[peer] = FOREST_NONE;
-    if (peer == self || !plan_edge(plan, self, peer)) continue;
+    if (p->roles[peer] == 0) continue;
     struct plane_lane *l = &p->lanes[p->n_neighbours];
     p->lane_of[peer] = p->n_neighbours++;
     l->plane = p;
     l->peer = peer;
-    if (!is_child(plan, self, peer)) continue;
+    if (!(p->roles[peer] & NODE_CHILD)) continue;
     l->slots = at;
     at += (size_t)w * p->stride;
     l->landed = calloc(w, sizeof *l->landed);
@@ -121,9 +115,10 @@ int plane_create(const struct plane_config *config, struct plane **out, agg_erro
   struct plane *p = calloc(1, sizeof *p);
   if (p == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   p->config = *config;
-  p->nodes = plan_node_count(config->plan);
+  p->nodes = plan_nodes(config->plan);
   p->stride = slot_stride(config->plan);
   p->scratch_stride = scratch_stride(config->plan);
+  p->roles = calloc(p->nodes, sizeof *p->roles);
   p->names = calloc(p->nodes, sizeof *p->names);
   p->lanes = calloc(p->nodes, sizeof *p->lanes);
   p->lane_of = calloc(p->nodes, sizeof *p->lane_of);
@@ -131,7 +126,7 @@ int plane_create(const struct plane_config *config, struct plane **out, agg_erro
   p->shifted = calloc(p->nodes + 1, sizeof *p->shifted);
   p->targets = calloc(p->nodes + 1, sizeof *p->targets);
   p->target_lanes = calloc(p->nodes + 1, sizeof *p->target_lanes);
-  int all = p->names && p->lanes && p->lane_of && p->inputs && p->shifted && p->targets && p->target_lanes;
+  int all = p->roles && p->names && p->lanes && p->lane_of && p->inputs && p->shifted && p->targets && p->target_lanes;
   int rc = all ? AGG_OK : err_set(err, AGG_ENOMEM, "no memory for a communicator of %u nodes", p->nodes);
   if (rc == AGG_OK) rc = lay_out(p, err);
   struct node_config nc = {
@@ -171,6 +166,7 @@ void plane_destroy(struct plane *p) {
   node_destroy(p->node);
   for (uint32_t i = 0; p->names != NULL && i < p->nodes; i++) free(p->names[i]);
   free(p->names);
+  free(p->roles);
   free(p->lanes);
   free(p->lane_of);
   free(p->inputs);
@@ -210,7 +206,7 @@ int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *addre
     lc.window_mr = p->block_mr[tp];
     lc.window_ptr = l->slots;
   }
-  if (plane_bounces(l->ops) && is_child(p->config.plan, peer, p->config.self)) {
+  if (plane_bounces(l->ops) && (p->roles[peer] & NODE_PARENT)) {
     rc = make_bounce(p, l, err);
     if (rc != AGG_OK) return rc;
   }
@@ -218,6 +214,8 @@ int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *addre
 }
 
 uint32_t plane_neighbours(const struct plane *p) { return p->n_neighbours; }
+
+int plane_is_neighbour(const struct plane *p, uint32_t peer) { return peer < p->nodes && p->roles[peer] != 0; }
 
 struct plane *plane_of_event(const struct tp_event *event) {
   return ((struct plane_lane *)event->user)->plane;

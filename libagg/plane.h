@@ -68,17 +68,18 @@ struct plane_config {
 };
 
 /* Memory that a plane over these transports takes for windows, scratch and bounce areas, in bytes: at most, since the bounce areas depend
- * on which transport its lanes to parents get. */
+ * on which transport its lanes to parents get. UINT64_MAX: there is not even memory to work it out. */
 uint64_t plane_memory(const struct plan *plan, uint32_t self, const struct plane_tp *tps, unsigned n_tps);
 
 int plane_create(const struct plane_config *config, struct plane **plane, agg_error_t *err);
 void plane_destroy(struct plane *p); /* closes its lanes. Takes NULL */
 
-/* Opens the lane to neighbour `peer` over tps[tp]. ticket: 32 bytes, the same at both ends. Call for every neighbour (plan_edge) once. */
+/* Opens the lane to neighbour `peer` over tps[tp]. ticket: 32 bytes, the same at both ends. Call for every neighbour once. */
 int plane_connect(struct plane *p, uint32_t peer, unsigned tp, const void *address, size_t len, const unsigned char *ticket,
                   agg_error_t *err);
 /* How many there are; with none the connected hook is never called. */
 uint32_t plane_neighbours(const struct plane *p);
+int plane_is_neighbour(const struct plane *p, uint32_t peer);
 /* "rank 3 (node7, pid 12)": how messages name a node. Copied. */
 int plane_name(struct plane *p, uint32_t node, const char *name);
 

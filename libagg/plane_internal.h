@@ -39,6 +39,7 @@ struct plane {
   struct plane_config config;
   struct node *node;
   uint32_t nodes;
+  uint8_t *roles;           /* by node: NODE_PARENT, NODE_CHILD */
   char **names;             /* by node; NULL where not given */
   struct plane_lane *lanes; /* by index */
   uint32_t n_lanes, n_neighbours, n_connected;

@@ -5,6 +5,8 @@
 #ifndef TOPOLOGY_PLAN_H
 #define TOPOLOGY_PLAN_H
 
+#include <stddef.h>
+
 #include "forest.h"
 #include "wire/header.h"
 
@@ -41,6 +43,10 @@ struct plan {
 /* Moves with its struct: plain assignment hands it over, one holder calls plan_fini. Takes a zeroed one. */
 void plan_fini(struct plan *plan);
 int plan_copy(struct plan *to, const struct plan *from); /* AGG_ENOMEM: *to is zeroed */
+
+/* "star", or by size for allreduce: "tree to 32K, hybrid: star 60 %, direct 40 %". Returns buf. */
+#define PLAN_TEXT_MAX 256
+const char *plan_text(const struct plan *plan, char *buf, size_t cap);
 
 /* Index of the forest for an operation of this kind and many bytes (of one block). */
 uint32_t plan_forest(const struct plan *plan, unsigned kind, uint64_t bytes);

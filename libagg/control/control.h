@@ -4,7 +4,7 @@
  * process (struct control); the functions below may be called from any thread unless they say otherwise.
  *
  *   member  --JOIN-->  coordinator          member: a worker process, for one group
- *   server <--RECRUIT--  coordinator        (the coordinator connects to every server of the group, to itself too)
+ *   server <--DESCRIBE, then RECRUIT--  coordinator    (the coordinator connects to every server of the group, to itself too)
  *           SETUP to all: plan, names, addresses, secret;  READY from all;  GO to all
  *           afterwards: TIMEOUT / FAULT reports, QUERY / STATE, ABORT, LEAVE
  */
@@ -12,7 +12,7 @@
 #define CONTROL_CONTROL_H
 
 #include "base/log.h"
-#include "topology/choose.h"
+#include "topology/plan.h"
 #include "transport.h"
 
 #define CONTROL_SERVER_PORT 7171 /* of an agg-server, where none is given */
@@ -59,6 +59,12 @@ struct control_node {
   uint32_t pid;
   uint32_t reactors;
   uint32_t rails; /* NICs that lanes are dealt over, the most of its transports: 1 to CONTROL_RAILS_MAX */
+  /* For the planner; 0: unknown. */
+  uint64_t nic_bytes_per_s;  /* of all rails together, each way */
+  uint64_t sum_bytes_per_s;  /* of inputs that one thread folds */
+  uint64_t copy_bytes_per_s; /* of memory, all cores together */
+  uint32_t cores;            /* that the process may use */
+  uint64_t memory_limit;     /* of communication buffers that it may hold, bytes */
   uint32_t n_addresses;
   struct control_address *addresses; /* owned by whoever holds the control_node */
 };
@@ -108,6 +114,7 @@ struct member_config {
   uint32_t rank, size;
   const char *servers;                 /* "host:port,..." or "" */
   const char *plan;                    /* as configured */
+  int strict;                          /* sums in rank order only */
   uint32_t lanes, window, chunk_bytes; /* as configured, 0: chosen; differing values of the ranks are AGG_EMISMATCH naming both */
   double timeout_s, join_timeout_s;
   const struct control_node *self; /* borrowed during the call */

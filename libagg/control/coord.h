@@ -43,7 +43,7 @@ struct tomb {
 /* A node's place in a group. */
 struct seat {
   struct session *session; /* NULL: not there (not yet, or left) */
-  uint8_t joined, ready, left, recruited;
+  uint8_t joined, ready, left, described, recruited;
   uint8_t answered; /* the QUERY that runs */
   uint64_t posted[AGG_PRIORITY_COUNT];
   char called[128];
@@ -63,13 +63,15 @@ struct enlistment {
 };
 
 /*
- *   GATHERING --all ranks--> CONNECTING --all servers reached--> RECRUITING --all admitted--> SETTING_UP --all READY--> RUNNING
- *       '--- no servers ----------------------------------------------------------------------^
+ *   GATHERING --all ranks--> CONNECTING --all servers reached--> ASKING --all described: the plan is made--> RECRUITING --all admitted--,
+ *       |                                                                                                                            v
+ *       '--- no servers: the plan is made -----------------------------------------------------------------------------------> SETTING_UP
+ *                                                                                                                  all READY --> RUNNING
  *
- * In GATHERING we wait for JOINs, in CONNECTING for servers to accept, in RECRUITING for RECRUITED, in SETTING_UP for READY. A group that
- * fails in any state is told and freed at once.
+ * In GATHERING we wait for JOINs, in CONNECTING for servers to accept, in ASKING for DESCRIBED, in RECRUITING for RECRUITED, in SETTING_UP
+ * for READY. A group that fails in any state is told and freed at once.
  */
-enum group_state { GROUP_GATHERING, GROUP_CONNECTING, GROUP_RECRUITING, GROUP_SETTING_UP, GROUP_RUNNING, GROUP_STATE_COUNT };
+enum group_state { GROUP_GATHERING, GROUP_CONNECTING, GROUP_ASKING, GROUP_RECRUITING, GROUP_SETTING_UP, GROUP_RUNNING, GROUP_STATE_COUNT };
 
 struct late {
   int active;
@@ -93,6 +95,7 @@ struct group {
   /* what the first that joined said, which the others must say too */
   uint32_t first_rank, lanes, window, chunk_bytes;
   char *servers, *plan;
+  uint8_t strict;
   double join_s; /* the shortest of the members' */
   uint64_t deadline_ns;
   struct event *timer;        /* deadline of everything before RUNNING */
@@ -113,7 +116,7 @@ struct coordinator {
   struct tls *tls;
   int has_token;
   const struct recruit_hooks *recruit;
-  uint32_t max_connections, max_world, rails;
+  uint32_t max_connections, max_world;
   uint32_t n_listeners;
   int listen_fd[COORD_LISTENERS_MAX];
   struct event *listener[COORD_LISTENERS_MAX];
@@ -162,9 +165,9 @@ int enlist_parse(struct group *g, const char *servers, agg_error_t *err); /* fil
 void enlist_free(struct group *g);
 void enlist_start(struct group *g);
 void enlist_ready(struct session *s);
+void enlist_described(struct session *s, const Ctl__Frame *f);
 void enlist_answer(struct session *s, const Ctl__Frame *f);
 int enlist_lost(struct session *s, int code, const char *text); /* 1: it is tried again; frees the session then */
-int enlist_plan(struct group *g, agg_error_t *err);             /* makes the plan from who is there */
 void enlist_missing(const struct group *g, char *text, size_t cap);
 
 /* late.c */

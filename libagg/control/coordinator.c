@@ -57,8 +57,10 @@ static void first_message(struct session *s, const Ctl__Frame *f) {
     group_join(s, f->join);
   } else if (f->body_case == CTL__FRAME__BODY_RECRUIT) {
     recruit_open(s, f->recruit);
+  } else if (f->body_case == CTL__FRAME__BODY_DESCRIBE) {
+    recruit_describe(s);
   } else {
-    session_refuse(s, AGG_EPROTO, "the first message must be JOIN or RECRUIT");
+    session_refuse(s, AGG_EPROTO, "the first message must be JOIN, DESCRIBE or RECRUIT");
   }
 }
 
@@ -272,7 +274,6 @@ static struct coordinator *coordinator_new(struct event_base *base, const struct
   c->recruit = config->recruit;
   c->max_connections = connection_limit(config->max_connections);
   c->max_world = config->max_world ? MIN_OF(config->max_world, FOREST_MAX_NODES) : FOREST_MAX_NODES;
-  c->rails = MAX_OF(config->rails, 1u);
   c->gate = (struct log_gate){.period_ns = 1000000000u, .burst = REFUSAL_LINES};
   c->next_comm = 1;
   TAILQ_INIT(&c->sessions);

@@ -15,17 +15,17 @@ struct recruit_request {
   uint32_t comm;
   char job[AGG_NAME_MAX];
   uint32_t server;  /* index among the group's servers */
-  struct plan plan; /* complete */
+  struct plan plan; /* complete; borrowed for the call: plan_copy keeps it */
   uint32_t workers, servers;
 };
 
 /* A server's answers. NULL hooks: this process is not a server, recruiting it is refused. */
 struct recruit_hooks {
   void *user;
-  /* Admission: 0 and the own node description (addresses are copied), or AGG_ELIMIT with a text (memory limit, draining). *job is the
-   * server's. */
-  int (*prepare)(void *user, struct recruit *r, const struct recruit_request *request, struct control_node *self, void **job,
-                 agg_error_t *err);
+  /* The own node, as the planner and the other nodes need it; its addresses stay the server's. */
+  void (*describe)(void *user, struct control_node *self);
+  /* Admission: 0, or AGG_ELIMIT with a text (memory limit, draining). *job is the server's. */
+  int (*prepare)(void *user, struct recruit *r, const struct recruit_request *request, void **job, agg_error_t *err);
   /* The group is complete: open lanes. Calls recruit_ready or recruit_fault later. setup is borrowed for the call. */
   int (*start)(void *job, const struct control_setup *setup, agg_error_t *err);
   void (*go)(void *job);
@@ -42,7 +42,6 @@ struct coordinator_config {
   const struct recruit_hooks *recruit; /* borrowed; NULL for a worker's embedded coordinator */
   uint32_t max_connections;            /* 0: 4096 */
   uint32_t max_world;                  /* largest group; 0: FOREST_MAX_NODES */
-  uint32_t rails;                      /* of this server, which stands for all servers when lanes are chosen; 0: 1 */
 };
 
 /* AGG_EINVAL: a non-loopback address without a token; AGG_ESYS: the port is in use. */

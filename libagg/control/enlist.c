@@ -1,6 +1,6 @@
 /*
- * The coordinator's recruiting of servers: parse the list, find addresses, connect (again and again until the group's deadline), ask,
- * collect the answers; and the plan, which is made when it is known who is there. The server's side is recruit.c.
+ * The coordinator's recruiting of servers: parse the list, find addresses, connect (again and again until the group's deadline), ask what
+ * they are, have the plan made (planning.c), recruit, collect the answers. The server's side is recruit.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,7 +162,8 @@ void enlist_missing(const struct group *g, char *text, size_t cap) {
       (void)snprintf(text, cap, "server %u (%.120s) cannot be reached: %s", i, e->text, e->last[0] ? e->last : "no answer");
       return;
     }
-    if (g->state == GROUP_RECRUITING && !g->seats[g->size + i].recruited) {
+    const struct seat *seat = &g->seats[g->size + i];
+    if ((g->state == GROUP_ASKING && !seat->described) || (g->state == GROUP_RECRUITING && !seat->recruited)) {
       (void)snprintf(text, cap, "server %u (%.120s) does not answer (stopped or overloaded?)", i, e->text);
       return;
     }
@@ -170,49 +171,21 @@ void enlist_missing(const struct group *g, char *text, size_t cap) {
   (void)snprintf(text, cap, "the servers are not ready");
 }
 
-/* ---- the plan ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- asking, planning, recruiting -------------------------------------------------------------------------------------------------- */
 
-static int has_shm(const struct control_node *n) {
-  for (uint32_t i = 0; i < n->n_addresses; i++) {
-    if (strcmp(n->addresses[i].transport, "shm") == 0) return 1;
-  }
-  return 0;
+static void send_describe(struct group *g, uint32_t server) {
+  Ctl__Frame f;
+  ctl__frame__init(&f);
+  Ctl__Describe d;
+  ctl__describe__init(&d);
+  d.comm = g->setup.comm;
+  d.job = g->job;
+  f.body_case = CTL__FRAME__BODY_DESCRIBE;
+  f.describe = &d;
+  message_send(g->seats[g->size + server].session->ch, &f);
 }
 
-/* Ranks say their host. A server has not spoken yet: it is here when the connection to it has the same address at both ends. */
-static int one_host(const struct group *g) {
-  const char *host = g->setup.nodes[0].host;
-  for (uint32_t i = 0; i < g->size; i++) {
-    if (strcmp(g->setup.nodes[i].host, host) != 0 || !has_shm(&g->setup.nodes[i])) return 0;
-  }
-  for (uint32_t i = g->size; i < g->setup.n_nodes; i++) {
-    if (strcmp(host, g->c->host) != 0 || !channel_same_host(g->seats[i].session->ch)) return 0;
-  }
-  return 1;
-}
-
-/* The most NICs of any node. The servers have not spoken yet: the one that coordinates stands for them. */
-static uint32_t most_rails(const struct group *g) {
-  uint32_t rails = g->n_servers != 0 ? g->c->rails : 1;
-  for (uint32_t i = 0; i < g->size; i++) rails = MAX_OF(rails, g->setup.nodes[i].rails);
-  return rails;
-}
-
-int enlist_plan(struct group *g, agg_error_t *err) {
-  struct plan_request r = {.plan = g->plan, .workers = g->size, .servers = g->n_servers, .one_host = one_host(g)};
-  r.lanes = g->lanes;
-  r.rails = most_rails(g);
-  r.window = g->window;
-  r.chunk_bytes = g->chunk_bytes;
-  return plan_make(&r, &g->setup.plan, err);
-}
-
-/* ---- asking
- * ------------------------------------------------------------------------------------------------------------------------------ */
-
-static void send_recruit(struct group *g, uint32_t server) {
-  struct message_plan plan;
+static void send_recruit(struct group *g, uint32_t server, struct message_plan *plan) {
   Ctl__Frame f;
   ctl__frame__init(&f);
   Ctl__Recruit r;
@@ -222,7 +195,7 @@ static void send_recruit(struct group *g, uint32_t server) {
   r.server = server;
   r.workers = g->size;
   r.servers = g->n_servers;
-  r.plan = message_plan_make(&plan, &g->setup.plan);
+  r.plan = message_plan_body(plan);
   f.body_case = CTL__FRAME__BODY_RECRUIT;
   f.recruit = &r;
   message_send(g->seats[g->size + server].session->ch, &f);
@@ -230,36 +203,60 @@ static void send_recruit(struct group *g, uint32_t server) {
 
 void enlist_ready(struct session *s) {
   struct group *g = s->group;
-  agg_error_t err;
   channel_prove(s->ch, CHANNEL_FRAME_FIRST);
   enlistment_of(s)->connected = 1;
   for (uint32_t i = 0; i < g->n_servers; i++) {
     if (!g->enlist[i].connected) return;
   }
-  if (enlist_plan(g, &err) != AGG_OK) {
+  group_move(g, GROUP_ASKING);
+  for (uint32_t i = 0; i < g->n_servers; i++) send_describe(g, i);
+}
+
+/* 1 when the server refused or said something else, which has failed the group. */
+static int refused(struct group *g, uint32_t server, const Ctl__Frame *f, Ctl__Frame__BodyCase wanted, const char *question) {
+  if (f->body_case == wanted) return 0;
+  if (f->body_case == CTL__FRAME__BODY_REFUSED)
+    group_fail(g, f->refused->code, g->size + server, "server %u (%.120s): %s", server, g->enlist[server].text, f->refused->text);
+  else
+    group_fail(g, AGG_EPROTO, g->size + server, "server %u (%.120s) did not answer %s", server, g->enlist[server].text, question);
+  return 1;
+}
+
+static void recruit_all(struct group *g) {
+  agg_error_t err;
+  if (planning_make(g, &err) != AGG_OK) {
     group_fail(g, err.code, UINT32_MAX, "%s", err.text);
     return;
   }
+  struct message_plan *plan = message_plan_make(&g->setup.plan);
+  if (plan == NULL) {
+    group_fail(g, AGG_ENOMEM, UINT32_MAX, "the coordinator is out of memory for the plan of %u nodes", g->setup.n_nodes);
+    return;
+  }
   group_move(g, GROUP_RECRUITING);
-  for (uint32_t i = 0; i < g->n_servers; i++) send_recruit(g, i);
+  for (uint32_t i = 0; i < g->n_servers; i++) send_recruit(g, i, plan);
+  message_plan_free(plan);
+}
+
+void enlist_described(struct session *s, const Ctl__Frame *f) {
+  struct group *g = s->group;
+  uint32_t node = s->node;
+  if (refused(g, node - g->size, f, CTL__FRAME__BODY_DESCRIBED, "DESCRIBE")) return;
+  if (message_node_take(f->described->node, &g->setup.nodes[node]) != AGG_OK) {
+    group_fail(g, AGG_ENOMEM, UINT32_MAX, "the coordinator is out of memory");
+    return;
+  }
+  g->seats[node].described = 1;
+  for (uint32_t i = g->size; i < g->setup.n_nodes; i++) {
+    if (!g->seats[i].described) return;
+  }
+  recruit_all(g);
 }
 
 void enlist_answer(struct session *s, const Ctl__Frame *f) {
   struct group *g = s->group;
-  uint32_t node = s->node, server = node - g->size;
-  if (f->body_case == CTL__FRAME__BODY_REFUSED) {
-    group_fail(g, f->refused->code, node, "server %u (%.120s): %s", server, g->enlist[server].text, f->refused->text);
-    return;
-  }
-  if (f->body_case != CTL__FRAME__BODY_RECRUITED) {
-    group_fail(g, AGG_EPROTO, node, "server %u (%.120s) did not answer RECRUIT", server, g->enlist[server].text);
-    return;
-  }
-  if (message_node_take(f->recruited->node, &g->setup.nodes[node]) != AGG_OK) {
-    group_fail(g, AGG_ENOMEM, UINT32_MAX, "the coordinator is out of memory");
-    return;
-  }
-  g->seats[node].recruited = 1;
+  if (refused(g, s->node - g->size, f, CTL__FRAME__BODY_RECRUITED, "RECRUIT")) return;
+  g->seats[s->node].recruited = 1;
   for (uint32_t i = g->size; i < g->setup.n_nodes; i++) {
     if (!g->seats[i].recruited) return;
   }

@@ -19,7 +19,8 @@
 
 static const struct state_row rows[GROUP_STATE_COUNT] = {
     [GROUP_GATHERING] = {"gathering", STATE_TO(GROUP_CONNECTING) | STATE_TO(GROUP_SETTING_UP)},
-    [GROUP_CONNECTING] = {"connecting", STATE_TO(GROUP_RECRUITING)},
+    [GROUP_CONNECTING] = {"connecting", STATE_TO(GROUP_ASKING)},
+    [GROUP_ASKING] = {"asking", STATE_TO(GROUP_RECRUITING)},
     [GROUP_RECRUITING] = {"recruiting", STATE_TO(GROUP_SETTING_UP)},
     [GROUP_SETTING_UP] = {"setting up", STATE_TO(GROUP_RUNNING)},
     [GROUP_RUNNING] = {"running", 0},
@@ -33,7 +34,7 @@ void group_move(struct group *g, unsigned state) {
 
 const char *group_name(const struct group *g, uint32_t node, char *buf, size_t cap) {
   const struct control_node *n = node < g->setup.n_nodes ? &g->setup.nodes[node] : NULL;
-  if (node >= g->size && node < g->setup.n_nodes && !g->seats[node].recruited) {
+  if (node >= g->size && node < g->setup.n_nodes && !g->seats[node].described) {
     (void)snprintf(buf, cap, "server %u (%.100s)", node - g->size, g->enlist[node - g->size].text);
   } else if (n == NULL || (node < g->size && !g->seats[node].joined)) {
     (void)snprintf(buf, cap, "rank %u", node);
@@ -133,6 +134,7 @@ int group_create(struct coordinator *c, const Ctl__Join *j, unsigned key, struct
   g->lanes = j->lanes;
   g->window = j->window;
   g->chunk_bytes = j->chunk_bytes;
+  g->strict = j->strict != 0;
   g->servers = strdup(j->servers);
   g->plan = strdup(j->plan);
   g->setup.timeout_s = j->timeout_s;
@@ -212,7 +214,7 @@ void group_complete(struct group *g) {
   if (g->n_servers > 0) {
     group_move(g, GROUP_CONNECTING);
     enlist_start(g);
-  } else if (enlist_plan(g, &err) != AGG_OK) {
+  } else if (planning_make(g, &err) != AGG_OK) {
     group_fail(g, err.code, UINT32_MAX, "%s", err.text);
   } else {
     group_set_up(g);
@@ -244,13 +246,14 @@ static void group_go(struct group *g) {
   ctl__go__init(&go);
   f.body_case = CTL__FRAME__BODY_GO;
   f.go = &go;
+  char plan[PLAN_TEXT_MAX];
   struct frame *packed = message_pack(&f);
   group_move(g, GROUP_RUNNING);
   event_del(g->timer);
   send_all(g, packed);
   frame_put(packed);
   LOG_INFO(g->c->log, "control: comm %u (job %s): %u ranks and %u servers run, plan %s, %u lanes, window %u, chunks of %u bytes",
-           g->setup.comm, g->job, g->size, g->n_servers, forest_kind_name(g->setup.plan.forest[0].kind), g->setup.plan.lanes,
+           g->setup.comm, g->job, g->size, g->n_servers, plan_text(&g->setup.plan, plan, sizeof plan), g->setup.plan.lanes,
            g->setup.plan.window, g->setup.plan.chunk_bytes);
 }
 
@@ -312,6 +315,8 @@ void group_message(struct session *s, const Ctl__Frame *f) {
   int is_server = s->node >= g->size;
   if (f->body_case == CTL__FRAME__BODY_FAULT) {
     take_fault(g, f->fault);
+  } else if (is_server && g->state == GROUP_ASKING && !seat->described) {
+    enlist_described(s, f);
   } else if (is_server && g->state == GROUP_RECRUITING && !seat->recruited) {
     enlist_answer(s, f);
   } else if (f->body_case == CTL__FRAME__BODY_READY && g->state == GROUP_SETTING_UP && !seat->ready) {

@@ -38,6 +38,8 @@ void message_send(struct channel *ch, const Ctl__Frame *f) {
 void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body) {
   Ctl__Frame f;
   ctl__frame__init(&f);
+  Ctl__Recruited recruited;
+  ctl__recruited__init(&recruited);
   Ctl__Ready ready;
   ctl__ready__init(&ready);
   Ctl__Go go;
@@ -47,6 +49,7 @@ void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body) {
   Ctl__End end;
   ctl__end__init(&end);
   f.body_case = body;
+  if (body == CTL__FRAME__BODY_RECRUITED) f.recruited = &recruited;
   if (body == CTL__FRAME__BODY_READY) f.ready = &ready;
   if (body == CTL__FRAME__BODY_GO) f.go = &go;
   if (body == CTL__FRAME__BODY_LEAVE) f.leave = &leave;
@@ -140,20 +143,12 @@ static int check_join(Ctl__Join *j, agg_error_t *err) {
   return check_node(j->node, err);
 }
 
-static int check_plan(const Ctl__Plan *p, agg_error_t *err) {
-  if (p == NULL || p->n_forests == 0 || p->n_forests > PLAN_FORESTS_MAX) return bad(err, "plan");
-  if (p->lanes == 0 || p->lanes > MESSAGE_LANES_MAX) return bad(err, "number of lanes");
-  if (p->window == 0 || p->window > MESSAGE_WINDOW_MAX) return bad(err, "window");
-  if (p->chunk_bytes == 0 || p->chunk_bytes > MESSAGE_CHUNK_MAX || p->chunk_bytes % 64 != 0) return bad(err, "chunk size");
-  return AGG_OK;
-}
-
 static int check_recruit(Ctl__Recruit *r, agg_error_t *err) {
   if (check_text(r->job, AGG_NAME_MAX, "job name", err)) return AGG_EPROTO;
   if (r->workers == 0 || r->workers > FOREST_MAX_NODES || r->servers == 0 || r->servers > FOREST_MAX_NODES)
     return bad(err, "number of nodes");
   if (r->server >= r->servers) return bad(err, "server number");
-  return check_plan(r->plan, err);
+  return message_plan_check(r->plan, r->workers, r->servers, err);
 }
 
 static int check_setup(Ctl__Setup *s, agg_error_t *err) {
@@ -165,7 +160,7 @@ static int check_setup(Ctl__Setup *s, agg_error_t *err) {
   for (size_t i = 0; i < s->n_nodes; i++) {
     if (check_node(s->nodes[i], err)) return AGG_EPROTO;
   }
-  return check_plan(s->plan, err);
+  return message_plan_check(s->plan, s->workers, (uint32_t)s->n_nodes - s->workers, err);
 }
 
 static int check_verdict(int32_t code, char *text, agg_error_t *err) {
@@ -193,8 +188,10 @@ static int check_frame(Ctl__Frame *f, agg_error_t *err) {
       return check_join(f->join, err);
     case CTL__FRAME__BODY_RECRUIT:
       return check_recruit(f->recruit, err);
-    case CTL__FRAME__BODY_RECRUITED:
-      return check_node(f->recruited->node, err);
+    case CTL__FRAME__BODY_DESCRIBE:
+      return check_text(f->describe->job, AGG_NAME_MAX, "job name", err);
+    case CTL__FRAME__BODY_DESCRIBED:
+      return check_node(f->described->node, err);
     case CTL__FRAME__BODY_REFUSED:
       return check_verdict(f->refused->code, f->refused->text, err);
     case CTL__FRAME__BODY_SETUP:
@@ -209,6 +206,7 @@ static int check_frame(Ctl__Frame *f, agg_error_t *err) {
       return check_state(f->state, err);
     case CTL__FRAME__BODY_ABORT:
       return check_verdict(f->abort->code, f->abort->text, err);
+    case CTL__FRAME__BODY_RECRUITED:
     case CTL__FRAME__BODY_READY:
     case CTL__FRAME__BODY_GO:
     case CTL__FRAME__BODY_LEAVE:
@@ -277,6 +275,11 @@ struct message_nodes *message_nodes_make(const struct control_node *nodes, uint3
     to->pid = from->pid;
     to->reactors = from->reactors;
     to->rails = from->rails;
+    to->nic_bytes_per_s = from->nic_bytes_per_s;
+    to->sum_bytes_per_s = from->sum_bytes_per_s;
+    to->copy_bytes_per_s = from->copy_bytes_per_s;
+    to->cores = from->cores;
+    to->memory_limit = from->memory_limit;
     to->n_addresses = from->n_addresses;
     to->addresses = &m->address_list[at];
     for (uint32_t k = 0; k < from->n_addresses; k++, at++) {
@@ -315,49 +318,19 @@ int message_node_take(const Ctl__Node *from, struct control_node *to) {
   to->pid = from->pid;
   to->reactors = from->reactors;
   to->rails = from->rails;
+  to->nic_bytes_per_s = from->nic_bytes_per_s;
+  to->sum_bytes_per_s = from->sum_bytes_per_s;
+  to->copy_bytes_per_s = from->copy_bytes_per_s;
+  to->cores = from->cores;
+  to->memory_limit = from->memory_limit;
   to->n_addresses = (uint32_t)from->n_addresses;
   to->addresses = a;
   return AGG_OK;
 }
 
-/* ---- plans and setups --------------------------------------------------------------------------------------------------------------- */
-
-Ctl__Plan *message_plan_make(struct message_plan *store, const struct plan *plan) {
-  ctl__plan__init(&store->plan);
-  for (uint32_t i = 0; i < plan->n_forests; i++) {
-    Ctl__Forest *f = store->list[i] = &store->forests[i];
-    ctl__forest__init(f);
-    f->kind = plan->forest[i].kind;
-    f->workers = plan->forest[i].workers;
-    f->servers = plan->forest[i].servers;
-    f->from_bytes = plan->from_bytes[i];
-  }
-  store->plan.n_forests = plan->n_forests;
-  store->plan.forests = store->list;
-  store->plan.lanes = plan->lanes;
-  store->plan.window = plan->window;
-  store->plan.chunk_bytes = plan->chunk_bytes;
-  return &store->plan;
-}
-
-int message_plan_take(const Ctl__Plan *from, uint32_t workers, uint32_t servers, struct plan *to, agg_error_t *err) {
-  memset(to, 0, sizeof *to);
-  to->n_forests = (uint32_t)from->n_forests;
-  to->lanes = from->lanes;
-  to->window = from->window;
-  to->chunk_bytes = from->chunk_bytes;
-  for (uint32_t i = 0; i < to->n_forests; i++) {
-    const Ctl__Forest *f = from->forests[i];
-    if (f->workers != workers || f->servers != servers) return bad(err, "plan (number of nodes)");
-    if (i == 0 ? f->from_bytes != 0 : f->from_bytes < to->from_bytes[i - 1]) return bad(err, "plan (order of sizes)");
-    if (forest_init(&to->forest[i], f->kind, f->workers, f->servers, err) != AGG_OK) return bad(err, "plan (forest)");
-    to->from_bytes[i] = f->from_bytes;
-  }
-  return AGG_OK;
-}
+/* ---- setups --------------------------------------------------------------------------------------------------------------------- */
 
 struct frame *message_setup_pack(const struct control_setup *s, uint32_t workers, const char *host, uint32_t pid) {
-  struct message_plan plan;
   struct control_setup copy = *s;
   agg_error_t host_copy;
   Ctl__Frame f;
@@ -365,13 +338,18 @@ struct frame *message_setup_pack(const struct control_setup *s, uint32_t workers
   Ctl__Setup m;
   ctl__setup__init(&m);
   struct message_nodes *nodes = message_nodes_make(s->nodes, s->n_nodes);
-  if (nodes == NULL) return NULL;
+  struct message_plan *plan = message_plan_make(&s->plan);
+  if (nodes == NULL || plan == NULL) {
+    message_nodes_free(nodes);
+    message_plan_free(plan);
+    return NULL;
+  }
   err_set(&host_copy, AGG_EINVAL, "%s", host);
   m.comm = s->comm;
   m.epoch = s->epoch;
   m.secret.len = CONTROL_SECRET_BYTES;
   m.secret.data = copy.secret;
-  m.plan = message_plan_make(&plan, &s->plan);
+  m.plan = message_plan_body(plan);
   m.workers = workers;
   m.n_nodes = s->n_nodes;
   m.nodes = message_nodes_list(nodes);
@@ -382,6 +360,7 @@ struct frame *message_setup_pack(const struct control_setup *s, uint32_t workers
   f.setup = &m;
   struct frame *packed = message_pack(&f);
   message_nodes_free(nodes);
+  message_plan_free(plan);
   return packed;
 }
 
@@ -389,7 +368,7 @@ int message_setup_take(const Ctl__Setup *from, struct control_setup *to, agg_err
   struct control_setup s = {.comm = from->comm, .epoch = (uint16_t)from->epoch, .timeout_s = from->timeout_s};
   uint32_t n = (uint32_t)from->n_nodes;
   memcpy(s.secret, from->secret.data, CONTROL_SECRET_BYTES);
-  int rc = message_plan_take(from->plan, from->workers, n - from->workers, &s.plan, err);
+  int rc = message_plan_take(from->plan, &s.plan, err);
   if (rc != AGG_OK) return rc;
   s.nodes = calloc(n, sizeof *s.nodes);
   while (s.nodes != NULL && s.n_nodes < n && message_node_take(from->nodes[s.n_nodes], &s.nodes[s.n_nodes]) == AGG_OK) s.n_nodes++;

@@ -20,7 +20,7 @@ void message_free(Ctl__Frame *f); /* takes NULL */
 
 /* One-liners for the messages that hold little. */
 void message_send(struct channel *ch, const Ctl__Frame *f);
-void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body); /* READY, GO, LEAVE, END */
+void message_send_empty(struct channel *ch, Ctl__Frame__BodyCase body); /* RECRUITED, READY, GO, LEAVE, END */
 void message_send_refused(struct channel *ch, int code, const char *text);
 void message_send_fault(struct channel *ch, int code, uint32_t culprit, const char *text);
 void message_send_state(struct channel *ch, const Ctl__Query *query, const struct control_state *state);
@@ -33,14 +33,15 @@ void message_nodes_free(struct message_nodes *m);                               
 int control_node_copy(struct control_node *to, const struct control_node *from); /* AGG_ENOMEM */
 int message_node_take(const Ctl__Node *from, struct control_node *to);           /* AGG_ENOMEM */
 
-/* Plans. `store` holds the pb side. */
-struct message_plan {
-  Ctl__Plan plan;
-  Ctl__Forest forests[PLAN_FORESTS_MAX];
-  Ctl__Forest *list[PLAN_FORESTS_MAX];
-};
-Ctl__Plan *message_plan_make(struct message_plan *store, const struct plan *plan);
-int message_plan_take(const Ctl__Plan *from, uint32_t workers, uint32_t servers, struct plan *to, agg_error_t *err); /* AGG_EPROTO */
+/* Plans (message_plan.c). The pb side borrows from the plan while it is packed. */
+struct message_plan;
+struct message_plan *message_plan_make(const struct plan *plan); /* NULL: no memory */
+Ctl__Plan *message_plan_body(struct message_plan *m);
+void message_plan_free(struct message_plan *m); /* takes NULL */
+/* Everything that can be said without building it. */
+int message_plan_check(const Ctl__Plan *from, uint32_t workers, uint32_t servers, agg_error_t *err);
+/* Of one that passed the check: builds it, which proves its map and schedules. plan_fini is the caller's. AGG_EPROTO, AGG_ENOMEM. */
+int message_plan_take(const Ctl__Plan *from, struct plan *to, agg_error_t *err);
 
 /* The whole of SETUP. coordinator: host and pid of its process. */
 struct frame *message_setup_pack(const struct control_setup *s, uint32_t workers, const char *host, uint32_t pid);

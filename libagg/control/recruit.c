@@ -43,38 +43,53 @@ static void recruit_free(struct session *s, int code, const char *text) {
   free(r);
 }
 
-static void send_recruited(struct session *s, const struct control_node *self) {
+static int check_open(const struct coordinator *c, agg_error_t *err) {
+  if (c->recruit == NULL) return err_set(err, AGG_ENOTSUP, "this process is a worker, not an agg-server: check AGG_SERVERS");
+  if (c->draining) return err_set(err, AGG_ELIMIT, "the server is draining: it takes no new groups");
+  return AGG_OK;
+}
+
+/* Keeps nothing: the RECRUIT that is to follow is the connection's first message as far as its state goes. */
+void recruit_describe(struct session *s) {
+  struct control_node self = {0};
+  agg_error_t err;
   Ctl__Frame f;
   ctl__frame__init(&f);
-  Ctl__Recruited m;
-  ctl__recruited__init(&m);
-  struct message_nodes *nodes = message_nodes_make(self, 1);
+  Ctl__Described m;
+  ctl__described__init(&m);
+  int rc = check_open(s->c, &err);
+  if (rc != AGG_OK) {
+    session_refuse(s, rc, err.text);
+    return;
+  }
+  s->c->recruit->describe(s->c->recruit->user, &self);
+  struct message_nodes *nodes = message_nodes_make(&self, 1);
   if (nodes == NULL) {
     channel_send(s->ch, NULL);
     return;
   }
+  channel_prove(s->ch, CHANNEL_FRAME_SETUP);
   m.node = message_nodes_list(nodes)[0];
-  f.body_case = CTL__FRAME__BODY_RECRUITED;
-  f.recruited = &m;
+  f.body_case = CTL__FRAME__BODY_DESCRIBED;
+  f.described = &m;
   message_send(s->ch, &f);
   message_nodes_free(nodes);
 }
 
 static int check(const struct coordinator *c, const Ctl__Recruit *from, struct recruit_request *q, agg_error_t *err) {
-  if (c->recruit == NULL) return err_set(err, AGG_ENOTSUP, "this process is a worker, not an agg-server: check AGG_SERVERS");
-  if (c->draining) return err_set(err, AGG_ELIMIT, "the server is draining: it takes no new groups");
   memset(q, 0, sizeof *q);
+  int rc = check_open(c, err);
+  if (rc != AGG_OK) return rc;
   q->comm = from->comm;
   str_copy(q->job, sizeof q->job, from->job);
   q->server = from->server;
   q->workers = from->workers;
   q->servers = from->servers;
-  return message_plan_take(from->plan, from->workers, from->servers, &q->plan, err);
+  return message_plan_take(from->plan, &q->plan, err);
 }
 
 void recruit_open(struct session *s, const Ctl__Recruit *from) {
   struct recruit_request q;
-  struct control_node self = {0};
   agg_error_t err;
   struct recruit *r = NULL;
   int rc = check(s->c, from, &q, &err);
@@ -84,8 +99,9 @@ void recruit_open(struct session *s, const Ctl__Recruit *from) {
     r->hooks = s->c->recruit;
     r->workers = q.workers;
     r->servers = q.servers;
-    rc = r->hooks->prepare(r->hooks->user, r, &q, &self, &r->job, &err);
+    rc = r->hooks->prepare(r->hooks->user, r, &q, &r->job, &err);
   }
+  plan_fini(&q.plan);
   if (rc != AGG_OK) {
     free(r);
     session_refuse(s, rc, err.text);
@@ -94,7 +110,7 @@ void recruit_open(struct session *s, const Ctl__Recruit *from) {
   s->recruit = r;
   s->c->n_recruits++;
   channel_prove(s->ch, CHANNEL_FRAME_SETUP);
-  send_recruited(s, &self);
+  message_send_empty(s->ch, CTL__FRAME__BODY_RECRUITED);
 }
 
 void recruit_ready(struct recruit *r) {

@@ -16,14 +16,14 @@ static int has_blocks(unsigned kind) {
   return kind == OP_REDUCE_SCATTER || kind == OP_ALLGATHER || kind == OP_GATHER || kind == OP_SCATTER;
 }
 
-/* Elements of a chunk: as large as allowed, but so that every tree (where chunks are spread over trees) and every lane gets an equal
- * number. */
+/* Elements of a chunk: as large as allowed, but so that every lane gets an equal number and, where chunks are spread over trees, so many that
+ * every tree gets its share. */
 static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest *f, uint32_t max_chunk) {
   uint64_t align = MAX_OF(1u, CHUNK_ALIGN_BYTES / l->elem_bytes);
   uint64_t most = MAX_OF(align, max_chunk / l->elem_bytes / align * align);
   uint64_t least = MIN_OF(most, MAX_OF(align, CHUNK_FLOOR_BYTES / l->elem_bytes));
   uint64_t ways = l->lanes;
-  if (l->desc.kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE) ways *= f->trees;
+  if (l->desc.kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE) ways *= f->period;
   uint64_t rounds = MAX_OF(1u, div_up_u64(l->desc.count, ways * most));
   uint64_t elems = round_up_u64(div_up_u64(l->desc.count, ways * rounds), align);
   return elems < least ? least : MIN_OF(elems, most);
@@ -95,7 +95,7 @@ void chunk_place(const struct op_layout *l, const struct forest *f, uint64_t c, 
   }
   uint32_t root = preferred_root(&l->desc, p->block);
   uint32_t tree = root == FOREST_NONE ? FOREST_NONE : forest_rooted_at(f, root);
-  p->tree = tree != FOREST_NONE ? tree : (uint32_t)(c / l->lanes % f->trees);
+  p->tree = tree != FOREST_NONE ? tree : forest_tree_at(f, c / l->lanes);
 }
 
 struct chunk_span chunk_span(const struct op_layout *l, uint64_t c) {

@@ -16,7 +16,7 @@
 #define ENGINE_NODE_H
 
 #include "chunk.h"
-#include "topology/choose.h"
+#include "topology/plan.h"
 
 struct node;
 
@@ -85,8 +85,12 @@ void node_destroy(struct node *n);
 
 /* How many scratch buffers of chunk_bytes are useful for this node; 0 when none is ever needed. */
 uint32_t node_scratch_wanted(const struct plan *plan, uint32_t self);
-/* Whether the two nodes have an edge in the plan (either way). */
-int plan_edge(const struct plan *plan, uint32_t a, uint32_t b);
+
+/* What a peer is to a node, in any tree of the plan. */
+#define NODE_PARENT 1u
+#define NODE_CHILD 2u
+/* roles[plan_nodes]: of every node to self; 0: they share no edge. O(edges of self). */
+void node_roles(const struct plan *plan, uint32_t self, uint8_t *roles);
 
 /* events ------------------------------------------------------------------------------------------------------------------- */
 

@@ -206,7 +206,10 @@ static void server_open(struct node *n, uint32_t edge, uint32_t slot) {
   for (uint32_t i = 0; i < v.n_children; i++) n->children[edges[i]].next_seq = seq;
   n->parked -= n->server_parked[slot];
   n->server_parked[slot] = 0;
-  if (v.parent != NONE) take_up_slot(n, id);
+  if (v.parent != NONE) { /* its edge to the parent carries the very chunks of its children's edges, whatever their order of arrival */
+    n->ups[node_tree(n, &v)->up_edge].next_seq = seq;
+    take_up_slot(n, id);
+  }
   if (take_child_slots(n, id, f)) node_advance(n, id);
 }
 
@@ -248,31 +251,19 @@ static void each_edge(const struct plan *plan, uint32_t self, void (*note)(void 
   }
 }
 
-struct edge_search {
-  uint32_t peer;
-  int found;
-};
-static void note_search(void *user, uint32_t peer, int up) {
-  struct edge_search *s = user;
-  (void)up;
-  if (peer == s->peer) s->found = 1;
+static void note_role(void *user, uint32_t peer, int up) {
+  uint8_t *roles = user;
+  roles[peer] |= up ? NODE_PARENT : NODE_CHILD;
 }
-int plan_edge(const struct plan *plan, uint32_t a, uint32_t b) {
-  struct edge_search s = {.peer = b};
-  each_edge(plan, a, note_search, &s);
-  return s.found;
-}
-
-static uint32_t plan_nodes(const struct plan *plan) {
-  uint32_t nodes = 0;
-  for (uint32_t i = 0; i < plan->n_forests; i++) nodes = MAX_OF(nodes, forest_nodes(&plan->forest[i]));
-  return nodes;
+void node_roles(const struct plan *plan, uint32_t self, uint8_t *roles) {
+  memset(roles, 0, plan_nodes(plan));
+  each_edge(plan, self, note_role, roles);
 }
 
 /* A server makes every result in scratch. A worker folds into scratch where it is an inner node; where it is a root, the trees are chosen
  * so that the result is wanted right there. */
 uint32_t node_scratch_wanted(const struct plan *plan, uint32_t self) {
-  int server = self >= plan->forest[0].workers, inner = 0;
+  int server = self >= plan->workers, inner = 0;
   for (uint32_t i = 0; i < plan->n_forests; i++) {
     const struct forest *f = &plan->forest[i];
     if (self >= forest_nodes(f)) continue;
@@ -358,7 +349,7 @@ int node_create(const struct node_config *config, struct node **out, agg_error_t
   n->self = config->self;
   n->window = n->plan->window;
   n->nodes = plan_nodes(n->plan);
-  n->is_server = n->self >= n->plan->forest[0].workers;
+  n->is_server = n->self >= n->plan->workers;
   assert(n->self < n->nodes && config->lane < n->plan->lanes && n->window > 0);
   n->up_of = malloc(n->nodes * sizeof *n->up_of);
   n->child_of = malloc(n->nodes * sizeof *n->child_of);
