@@ -53,7 +53,7 @@ static void drain(struct world *w, uint32_t self) {
 /* One operation of so many chunks, from the posts to the end. Not inlined: callgrind counts what is below it. */
 __attribute__((noinline)) void exchange(struct world *w, uint32_t seq, const struct op_desc *desc);
 void exchange(struct world *w, uint32_t seq, const struct op_desc *desc) {
-  for (uint32_t i = 0; i < w->plan.forest[0].workers; i++) node_post(w->node[i], seq, desc, UINT64_MAX);
+  for (uint32_t i = 0; i < w->plan.workers; i++) node_post(w->node[i], seq, desc, UINT64_MAX);
   do {
     w->busy = 0;
     for (uint32_t i = 0; i < w->nodes; i++) drain(w, i);
@@ -77,7 +77,9 @@ int main(int argc, char **argv) {
     fprintf(stderr, "engine_step: %s\n", err.text);
     return 1;
   }
-  w.nodes = forest_nodes(&w.plan.forest[0]);
+  w.plan.workers = workers;
+  w.plan.servers = kind == FOREST_STAR;
+  w.nodes = plan_nodes(&w.plan);
   for (uint32_t i = 0; i < w.nodes; i++) {
     struct node_config nc = {.self = i, .plan = &w.plan, .scratch = node_scratch_wanted(&w.plan, i)};
     if (node_create(&nc, &w.node[i], &err) != AGG_OK) return 1;

@@ -44,23 +44,22 @@ static void note(struct rig_server *s, int *word) {
   pthread_mutex_unlock(&s->mu);
 }
 
-static int on_prepare(void *user, struct recruit *r, const struct recruit_request *q, struct control_node *self, void **job,
-                      agg_error_t *err) {
-  struct rig_server *s = user;
+static void on_describe(void *user, struct control_node *self) {
   static struct control_address address = {.transport = "tcp", .len = 3, .bytes = "srv"};
+  (void)user;
+  *self = (struct control_node){.host = "store1", .pid = 9, .reactors = 1, .rails = 1, .n_addresses = 1, .addresses = &address};
+}
+
+static int on_prepare(void *user, struct recruit *r, const struct recruit_request *q, void **job, agg_error_t *err) {
+  struct rig_server *s = user;
   if (s->refuse) {
     snprintf(err->text, sizeof err->text, "%s", s->refuse);
     return err->code = AGG_ELIMIT;
   }
   s->request = *q;
+  s->request.plan = (struct plan){0}; /* borrowed for the call only */
   s->part = r;
   *job = s;
-  snprintf(self->host, sizeof self->host, "store1");
-  self->pid = 9;
-  self->reactors = 1;
-  self->rails = 1;
-  self->n_addresses = 1;
-  self->addresses = &address;
   note(s, &s->prepared);
   return AGG_OK;
 }
@@ -118,7 +117,7 @@ void rig_server_start(struct rig_server *s, const char *token) {
   agg_error_t err;
   sync_init(&s->mu, &s->changed);
   s->hooks =
-      (struct recruit_hooks){.user = s, .prepare = on_prepare, .start = on_start, .go = on_go, .query = on_server_query, .end = on_end};
+      (struct recruit_hooks){.user = s, .describe = on_describe, .prepare = on_prepare, .start = on_start, .go = on_go, .query = on_server_query, .end = on_end};
   ck_assert_int_eq(control_start(&config, &s->control, &err), AGG_OK);
   snprintf(s->address, sizeof s->address, "%s", token);
   control_call(s->control, create_task, s);

@@ -19,7 +19,7 @@ void simnet_setup_init(struct simnet_setup *s, uint64_t seed, unsigned kind, uin
   sim_config_init(&s->sim, seed);
   s->sim.map = SIM_MAP_BACKED;
   s->caps[0] = TP_CAP_ANY_SOURCE | TP_CAP_MAP | TP_CAP_CHEAP_REG;
-  s->plan = (struct plan){.lanes = 1, .window = 4, .chunk_bytes = 256};
+  s->plan = (struct plan){.workers = workers, .servers = servers, .lanes = 1, .window = 4, .chunk_bytes = 256};
   agg_error_t err = {0};
   ck_assert_msg(forest_init(&s->plan.forest[0], kind, workers, servers, &err) == AGG_OK, "%s", err.text);
   s->plan.n_forests = 1;
@@ -29,8 +29,13 @@ void simnet_plan_add(struct simnet_setup *s, unsigned kind, uint64_t from_bytes)
   struct plan *p = &s->plan;
   agg_error_t err = {0};
   ck_assert(p->n_forests < PLAN_FORESTS_MAX);
-  ck_assert_msg(forest_init(&p->forest[p->n_forests], kind, p->forest[0].workers, p->forest[0].servers, &err) == AGG_OK, "%s", err.text);
-  p->from_bytes[p->n_forests++] = from_bytes;
+  ck_assert_msg(forest_init(&p->forest[p->n_forests], kind, p->workers, p->servers, &err) == AGG_OK, "%s", err.text);
+  for (unsigned op = 0; op < OP_KIND_COUNT; op++) {
+    struct plan_table *t = &p->table[op];
+    if (t->n == 0) t->n = 1; /* forest 0 from 0 bytes on */
+    t->rule[t->n++] = (struct plan_rule){.from_bytes = from_bytes, .forest = p->n_forests};
+  }
+  p->n_forests++;
 }
 
 /* ---- hooks -------------------------------------------------------------------------------------------------------------- */
@@ -162,9 +167,13 @@ static void open_wire(struct simnet *net, const struct wire *w) {
 static void connect_all(struct simnet *net) {
   uint32_t n = 0, planes = net->setup.priorities * net->setup.plan.lanes;
   struct wire *wires = calloc((size_t)net->n_nodes * net->n_nodes * planes + 1, sizeof *wires);
-  for (uint32_t a = 0; a < net->n_nodes; a++)
+  uint8_t *roles = calloc(net->n_nodes, 1);
+  for (uint32_t a = 0; a < net->n_nodes; a++) {
+    node_roles(&net->setup.plan, a, roles);
     for (uint32_t b = 0; b < net->n_nodes; b++)
-      for (uint32_t p = 0; a != b && plan_edge(&net->setup.plan, a, b) && p < planes; p++) wires[n++] = (struct wire){a, b, p};
+      for (uint32_t p = 0; roles[b] != 0 && p < planes; p++) wires[n++] = (struct wire){a, b, p};
+  }
+  free(roles);
   for (uint32_t i = n; i > 1; i--) {
     uint32_t j = (uint32_t)rng_below(sim_rng(net->world), i);
     struct wire swapped = wires[j];
@@ -192,8 +201,8 @@ struct simnet *simnet_start(const struct simnet_setup *setup) {
   struct simnet *net = calloc(1, sizeof *net);
   net->setup = *setup;
   net->world = sim_create(&setup->sim);
-  net->workers = setup->plan.forest[0].workers;
-  net->n_nodes = forest_nodes(&setup->plan.forest[0]);
+  net->workers = setup->plan.workers;
+  net->n_nodes = plan_nodes(&setup->plan);
   net->nodes = calloc(net->n_nodes, sizeof *net->nodes);
   net->fakes = calloc((size_t)net->n_nodes * net->n_nodes, sizeof *net->fakes);
   for (uint32_t i = 0; i < net->n_nodes; i++) make_node(net, i);
@@ -286,9 +295,9 @@ void simnet_print(struct simnet *net, FILE *to) {
   const struct plan *plan = &net->setup.plan;
   char text[256];
   sim_print(net->world, to);
-  for (uint32_t i = 0; i < plan->n_forests; i++)
-    fprintf(to, "  %s of %u workers and %u servers from %llu bytes on\n", forest_kind_name(plan->forest[i].kind), plan->forest[i].workers,
-            plan->forest[i].servers, (unsigned long long)plan->from_bytes[i]);
+  char text[PLAN_TEXT_MAX];
+  fprintf(to, "  %u workers, %u servers, %s\n", plan->workers, plan->servers, plan_text(plan, text, sizeof text));
+  for (uint32_t i = 0; i < plan->n_forests; i++) fprintf(to, "  forest %u: %s\n", i, forest_name(&plan->forest[i], text, sizeof text));
   fprintf(to, "  %u lanes, window %u, chunks of %u bytes, %u priorities, %u transports (capabilities %u %u)\n", plan->lanes, plan->window,
           plan->chunk_bytes, net->setup.priorities, net->setup.n_tps, net->setup.caps[0], net->setup.caps[1]);
   for (uint32_t o = 0; o < net->n_ops; o++)

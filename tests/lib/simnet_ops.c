@@ -129,7 +129,7 @@ static void drop_buffers(struct simnet *net, struct simnet_part *part, uint32_t 
 /* ---- posting -------------------------------------------------------------------------------------------------------------- */
 
 static void set_forest(const struct simnet *net, struct op_desc *d) {
-  d->forest = (uint8_t)plan_forest(&net->setup.plan, d->count * agg_dtype_size((agg_dtype_t)d->dtype));
+  d->forest = (uint8_t)plan_forest(&net->setup.plan, d->kind, d->count * agg_dtype_size((agg_dtype_t)d->dtype));
 }
 
 struct simnet_op *simnet_op_add(struct simnet *net, const struct op_desc *desc, uint32_t priority, uint64_t in_place, uint64_t deadline) {

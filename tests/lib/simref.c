@@ -15,13 +15,13 @@ static int sums(unsigned kind) { return kind == OP_ALLREDUCE || kind == OP_REDUC
 
 uint32_t simref_blocks(const struct plan *plan, const struct op_desc *d) {
   int many = d->kind == OP_REDUCE_SCATTER || d->kind == OP_ALLGATHER || d->kind == OP_GATHER || d->kind == OP_SCATTER;
-  return many ? plan->forest[0].workers : 1;
+  return many ? plan->workers : 1;
 }
 
 static uint64_t block_bytes(const struct op_desc *d) { return d->count * agg_dtype_size((agg_dtype_t)d->dtype); }
 
 uint64_t simref_send_bytes(const struct plan *plan, const struct op_desc *d, uint32_t rank) {
-  uint64_t n = plan->forest[0].workers;
+  uint64_t n = plan->workers;
   switch (d->kind) {
     case OP_BROADCAST:
       return rank == d->root ? block_bytes(d) : 0;
@@ -37,7 +37,7 @@ uint64_t simref_send_bytes(const struct plan *plan, const struct op_desc *d, uin
 }
 
 uint64_t simref_recv_bytes(const struct plan *plan, const struct op_desc *d, uint32_t rank) {
-  uint64_t n = plan->forest[0].workers;
+  uint64_t n = plan->workers;
   switch (d->kind) {
     case OP_REDUCE:
       return rank == d->root ? block_bytes(d) : 0;

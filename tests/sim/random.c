@@ -41,14 +41,55 @@ static void draw_transports(struct rng *r, struct simnet_setup *s) {
   }
 }
 
+/* Hosts and racks of any sizes; every rack that has workers gets a server or two where `rack_servers`. */
+static void draw_map(struct rng *r, struct plan *p, int rack_servers) {
+  uint32_t host[16], rack_of[16], rack[16], store[64], racks = (uint32_t)between(r, 1, 3), hosts = (uint32_t)between(r, 1, p->workers);
+  agg_error_t err = {0};
+  for (uint32_t h = 0; h < hosts; h++) rack_of[h] = (uint32_t)rng_below(r, racks);
+  for (uint32_t w = 0; w < p->workers; w++) {
+    host[w] = (uint32_t)rng_below(r, hosts);
+    rack[w] = rack_of[host[w]];
+  }
+  if (rack_servers) p->servers = racks * (uint32_t)between(r, 1, 2);
+  for (uint32_t s = 0; s < p->servers; s++) store[s] = s % racks;
+  ck_assert_msg(forest_map_make(p->workers, p->servers, host, rack, store, &p->map, &err) == AGG_OK, "%s", err.text);
+}
+
+/* A shape, or a star and another shape among the workers; shares equal or not. */
+static void draw_forest(struct rng *r, struct plan *p, unsigned kind, int hybrid) {
+  struct forest_spec spec[] = {{.kind = FOREST_STAR}, {.kind = (uint8_t)kind, .arity = kind == FOREST_TREE ? (uint8_t)between(r, 1, 4) : 0}};
+  double weights[256];
+  agg_error_t err = {0};
+  for (unsigned i = 0; i < ARRAY_LEN(weights); i++) weights[i] = 1.0 + (double)rng_below(r, 8);
+  int rc = forest_build(&p->forest[p->n_forests], hybrid ? spec : spec + 1, hybrid ? 2 : 1, p->workers, p->servers, p->map,
+                        rng_below(r, 2) ? weights : NULL, 0, &err);
+  ck_assert_msg(rc == AGG_OK, "%s", err.text);
+  p->n_forests++;
+}
+
+static int needs_servers(unsigned kind) { return kind == FOREST_STAR || kind == FOREST_HSTAR || kind == FOREST_RACK; }
+
+/* A server has the same children in all forests: its stars go together, the other shapes with servers stay alone. */
+static void draw_plan(struct rng *r, struct plan *p) {
+  unsigned kind = (unsigned)rng_below(r, FOREST_KIND_COUNT);
+  *p = (struct plan){.workers = (uint32_t)(rng_below(r, 16) == 0 ? between(r, 9, 16) : between(r, 1, 8))};
+  if (needs_servers(kind) || rng_below(r, 3) == 0) p->servers = (uint32_t)between(r, 1, 4);
+  if (rng_below(r, 2) || kind == FOREST_RACK) draw_map(r, p, kind == FOREST_RACK);
+  draw_forest(r, p, kind, p->servers != 0 && !needs_servers(kind) && rng_below(r, 2));
+  if (kind == FOREST_HSTAR || kind == FOREST_RACK || rng_below(r, 4) != 0) return;
+  unsigned other = (unsigned)rng_below(r, FOREST_HSTAR);
+  if (other == FOREST_STAR && p->servers == 0) other = FOREST_RING;
+  draw_forest(r, p, other, p->servers != 0 && other != FOREST_STAR && rng_below(r, 2));
+  for (unsigned op = 0; op < OP_KIND_COUNT; op++)
+    p->table[op] = (struct plan_table){.n = 2, .rule = {{0, (uint32_t)(op % 2)}, {between(r, 1, 4000), (uint32_t)(1 - op % 2)}}};
+}
+
 static void draw_setup(struct rng *r, uint64_t seed, struct simnet_setup *s) {
   static const uint32_t chunks[] = {64, 128, 192, 320, 1024, 4096};
-  unsigned kind = (unsigned)rng_below(r, FOREST_KIND_COUNT);
-  uint32_t workers = (uint32_t)(rng_below(r, 16) == 0 ? between(r, 9, 16) : between(r, 1, 8));
-  uint32_t servers = kind == FOREST_STAR ? (uint32_t)between(r, 1, 4) : 0;
-  simnet_setup_init(s, seed, kind, workers, servers);
-  if (rng_below(r, 5) == 0)
-    simnet_plan_add(s, servers != 0 ? (unsigned)rng_below(r, FOREST_KIND_COUNT) : (unsigned)between(r, 1, 2), between(r, 1, 4000));
+  struct plan plan;
+  draw_plan(r, &plan);
+  simnet_setup_init(s, seed, FOREST_DIRECT, plan.workers, plan.servers);
+  s->plan = plan;
   s->plan.lanes = (uint32_t)between(r, 1, 3);
   s->plan.window = (uint32_t)between(r, 1, 6);
   s->plan.chunk_bytes = chunks[rng_below(r, ARRAY_LEN(chunks))];
@@ -59,7 +100,7 @@ static void draw_setup(struct rng *r, uint64_t seed, struct simnet_setup *s) {
 }
 
 static uint64_t draw_count(struct rng *r, const struct plan *plan, const struct op_desc *d) {
-  uint64_t n = plan->forest[0].workers, one = n * simref_blocks(plan, d) * agg_dtype_size((agg_dtype_t)d->dtype);
+  uint64_t n = plan->workers, one = n * simref_blocks(plan, d) * agg_dtype_size((agg_dtype_t)d->dtype);
   uint64_t most = MAX_OF(1u, MIN_OF(3000u, OP_BYTES_MAX / one));
   switch (rng_below(r, 6)) {
     case 0:
@@ -75,7 +116,7 @@ static struct op_desc draw_op(struct rng *r, const struct plan *plan) {
   struct op_desc d = {.kind = (uint8_t)rng_below(r, OP_KIND_COUNT), .dtype = (uint8_t)rng_below(r, AGG_DTYPE_COUNT)};
   if (d.kind == OP_ALLREDUCE || d.kind == OP_REDUCE || d.kind == OP_REDUCE_SCATTER) d.redop = (uint8_t)rng_below(r, AGG_REDOP_COUNT);
   if (d.kind == OP_REDUCE || d.kind == OP_BROADCAST || d.kind == OP_GATHER || d.kind == OP_SCATTER)
-    d.root = (uint32_t)rng_below(r, plan->forest[0].workers);
+    d.root = (uint32_t)rng_below(r, plan->workers);
   if (d.kind != OP_BARRIER) d.count = draw_count(r, plan, &d);
   return d;
 }
@@ -137,6 +178,7 @@ static int run_seed(uint64_t seed, int live, uint64_t *steps) {
     fprintf(stderr, "seed %llu: %s\n(AGG_SIM_SEED=%llu shows it alone)\n", (unsigned long long)seed, wrong, (unsigned long long)seed);
   *steps += sim_steps(net->world);
   simnet_free(net);
+  plan_fini(&setup.plan);
   return wrong == NULL;
 }
 

@@ -109,7 +109,7 @@ START_TEST(memory_is_announced) {
     struct plane_tp free_tp = {.ops = sim_ops(all)}, bound[2] = {{.ops = sim_ops(all)}, {.ops = sim_ops(0)}};
     for (uint32_t n = 0; n < shapes[shape].workers + shapes[shape].servers; n++) {
       uint64_t parents = 0, without = plane_memory(&s.plan, n, &free_tp, 1), with = plane_memory(&s.plan, n, bound, 2);
-      for (uint32_t peer = 0; peer < forest_nodes(&s.plan.forest[0]); peer++)
+      for (uint32_t peer = 0; peer < plan_nodes(&s.plan); peer++)
         for (uint32_t t = 0, is = 0; !is && t < s.plan.forest[0].trees; t++)
           if (forest_member(&s.plan.forest[0], t, n) && forest_parent(&s.plan.forest[0], t, n) == peer) parents += is = 1;
       ck_assert_uint_ge(with - without, parents * s.plan.window * s.plan.chunk_bytes);

@@ -65,7 +65,7 @@ START_TEST(all_get_the_same_setup) {
     ck_assert_mem_eq(s->secret, m[0].setup.secret, CONTROL_SECRET_BYTES);
     ck_assert_uint_eq(s->plan.n_forests, m[0].setup.plan.n_forests);
     ck_assert_uint_ge(s->plan.lanes, 1);
-    ck_assert_uint_eq(s->plan.forest[0].workers, 4);
+    ck_assert_uint_eq(s->plan.workers, 4);
     ck_assert_double_eq(s->timeout_s, 60);
     ck_assert_str_eq(s->nodes[3].host, "node3");
     ck_assert_str_eq(s->nodes[3].addresses[0].transport, "shm");

@@ -114,11 +114,30 @@ END_TEST
 /* ---- messages
  * ---------------------------------------------------------------------------------------------------------------------------------- */
 
+/* Everything that a plan can have: a map of hosts and racks, two parts, a schedule, size ranges. */
+static void make_plan(struct plan *p, uint32_t workers, uint32_t servers) {
+  uint32_t *host = calloc(workers, sizeof *host), *rack = calloc(workers, sizeof *rack), *store = calloc(servers + 1, sizeof *store);
+  double *weights = calloc(workers + servers, sizeof *weights);
+  const struct forest_spec direct = {.kind = FOREST_DIRECT}, hybrid[] = {{.kind = FOREST_STAR}, {.kind = FOREST_DIRECT}};
+  agg_error_t err = {0};
+  for (uint32_t i = 0; i < workers; i++) host[i] = i / 2, rack[i] = i / 4;
+  for (uint32_t i = 0; i < servers; i++) store[i] = i;
+  for (uint32_t i = 0; i < workers + servers; i++) weights[i] = i < servers ? 3 : 1;
+  *p = (struct plan){.workers = workers, .servers = servers, .lanes = 2, .window = 8, .chunk_bytes = 65536};
+  ck_assert_msg(forest_map_make(workers, servers, host, rack, store, &p->map, &err) == AGG_OK, "%s", err.text);
+  ck_assert_msg(forest_build(&p->forest[0], &direct, 1, workers, servers, p->map, NULL, 0, &err) == AGG_OK, "%s", err.text);
+  p->n_forests = 1;
+  if (servers != 0) {
+    ck_assert_msg(forest_build(&p->forest[1], hybrid, 2, workers, servers, p->map, weights, 0, &err) == AGG_OK, "%s", err.text);
+    p->n_forests = 2;
+  }
+  p->table[OP_ALLREDUCE] = (struct plan_table){.n = p->n_forests, .rule = {{0, 0}, {32768, 1}}};
+  free(host), free(rack), free(store), free(weights);
+}
+
 static struct control_setup make_setup(uint32_t workers, uint32_t servers) {
   struct control_setup s = {.comm = 5, .epoch = 1, .timeout_s = 12.5, .n_nodes = workers + servers};
-  struct plan_request r = {.plan = "auto", .workers = workers, .servers = servers};
-  agg_error_t err;
-  ck_assert_int_eq(plan_make(&r, &s.plan, &err), AGG_OK);
+  make_plan(&s.plan, workers, servers);
   memset(s.secret, 0xab, sizeof s.secret);
   s.nodes = calloc(s.n_nodes, sizeof *s.nodes);
   for (uint32_t i = 0; i < s.n_nodes; i++) {
@@ -153,7 +172,18 @@ START_TEST(setup_there_and_back) {
   ck_assert_uint_eq(t.n_nodes, s.n_nodes);
   ck_assert_mem_eq(t.secret, s.secret, sizeof s.secret);
   ck_assert_uint_eq(t.plan.n_forests, s.plan.n_forests);
-  ck_assert_uint_eq(t.plan.forest[0].trees, s.plan.forest[0].trees);
+  for (uint32_t i = 0; i < s.plan.n_forests; i++) {
+    const struct forest *a = &s.plan.forest[i], *b = &t.plan.forest[i];
+    ck_assert_uint_eq(b->trees, a->trees);
+    ck_assert_uint_eq(b->period, a->period);
+    for (uint32_t k = 0; k < a->period; k++) ck_assert_uint_eq(forest_tree_at(b, k), forest_tree_at(a, k));
+    ck_assert_int_eq(forest_check_node(b, 17, &err), AGG_OK);
+  }
+  ck_assert_mem_eq(t.plan.map->worker_at, s.plan.map->worker_at, 1024 * sizeof(uint32_t));
+  ck_assert_uint_eq(t.plan.map->racks, s.plan.map->racks);
+  ck_assert_mem_eq(t.plan.map->server_rack, s.plan.map->server_rack, 8 * sizeof(uint32_t));
+  ck_assert_uint_eq(plan_forest(&t.plan, OP_ALLREDUCE, 32767), 0);
+  ck_assert_uint_eq(plan_forest(&t.plan, OP_ALLREDUCE, 32768), 1);
   ck_assert_uint_eq(t.plan.window, s.plan.window);
   for (uint32_t i = 0; i < s.n_nodes; i++) {
     ck_assert_str_eq(t.nodes[i].host, s.nodes[i].host);
@@ -184,7 +214,8 @@ START_TEST(mutilated_setups) {
     if (rc == AGG_OK) {
       if (m->body_case == CTL__FRAME__BODY_SETUP && message_setup_take(m->setup, &t, &err) == AGG_OK) {
         ck_assert_uint_le(t.n_nodes, FOREST_MAX_NODES);
-        ck_assert_uint_eq(forest_nodes(&t.plan.forest[0]), t.n_nodes);
+        ck_assert_uint_eq(plan_nodes(&t.plan), t.n_nodes);
+        for (uint32_t i = 0; i < t.n_nodes; i++) (void)plan_check(&t.plan, i, &err); /* finds no wild index */
         control_setup_free(&t);
       }
       message_free(m);
@@ -207,70 +238,62 @@ static int unpack_of(const Ctl__Frame *f, agg_error_t *err) {
   return rc;
 }
 
+/* One field damaged at a time. Returns 0 after the last. */
+static int damage(Ctl__Setup *u, int i) {
+  Ctl__Plan *p = u->plan;
+  int n = 0;
+  if (i == n++) u->epoch = 0;
+  if (i == n++) u->epoch = 65536;
+  if (i == n++) u->secret.len = 31;
+  if (i == n++) u->workers = 4;
+  if (i == n++) u->workers = 0;
+  if (i == n++) u->timeout_s = -1;
+  if (i == n++) u->nodes[1]->addresses[0]->reactor = 2;
+  if (i == n++) u->nodes[2]->rails = 0;
+  if (i == n++) u->nodes[2]->rails = CONTROL_RAILS_MAX + 1;
+  if (i == n++) p->lanes = 0;
+  if (i == n++) p->window = MESSAGE_WINDOW_MAX + 1;
+  if (i == n++) p->chunk_bytes = 100;
+  if (i == n++) p->workers = 2;
+  if (i == n++) p->servers = 2;
+  if (i == n++) p->n_forests = 0;
+  if (i == n++) p->forests[0]->n_parts = 0;
+  if (i == n++) p->forests[0]->parts[0]->kind = 77;
+  if (i == n++) p->forests[0]->parts[0]->arity = 1000;
+  if (i == n++) p->forests[1]->schedule[0] = 99;
+  if (i == n++) p->tables[0]->rules[0]->from_bytes = 1;
+  if (i == n++) p->tables[0]->rules[1]->from_bytes = 0;
+  if (i == n++) p->tables[0]->rules[1]->forest = 2;
+  if (i == n++) p->n_tables--;
+  if (i == n++) p->worker_at[1] = p->worker_at[0];
+  if (i == n++) p->worker_at[1] = 3;
+  if (i == n++) p->n_worker_at--;
+  if (i == n++) p->group_sizes[0]++;
+  if (i == n++) p->n_group_sizes = 0;
+  if (i == n++) p->rack_sizes[0]++;
+  if (i == n++) p->server_rack[0] = 77;
+  if (i == n++) p->n_server_rack = 0;
+  return i < n;
+}
+
 START_TEST(setups_with_impossible_contents) {
-  struct control_setup s = make_setup(3, 0), t;
+  struct control_setup s = make_setup(3, 1), t;
   struct frame *f = message_setup_pack(&s, 3, "head", 77);
   agg_error_t err;
-  for (int i = 0; i < 16; i++) {
+  for (int i = 0;; i++) {
     Ctl__Frame *m;
     ck_assert_int_eq(message_unpack(f->bytes + 4, f->len - 4, &m, &err), AGG_OK);
-    Ctl__Setup *u = m->setup;
-    switch (i) {
-      case 0:
-        u->epoch = 0;
-        break;
-      case 1:
-        u->epoch = 65536;
-        break;
-      case 2:
-        u->secret.len = 31;
-        break;
-      case 3:
-      case 4:
-        u->workers = i == 3 ? 4 : 0;
-        break;
-      case 5:
-        u->timeout_s = -1;
-        break;
-      case 6:
-        u->plan->lanes = 0;
-        break;
-      case 7:
-        u->plan->window = MESSAGE_WINDOW_MAX + 1;
-        break;
-      case 8:
-        u->plan->chunk_bytes = 100;
-        break;
-      case 9:
-        u->plan->forests[0]->kind = 77;
-        break;
-      case 10:
-        u->plan->forests[0]->workers = 2;
-        break;
-      case 11:
-        u->plan->forests[0]->from_bytes = 1;
-        break;
-      case 12:
-        u->nodes[1]->addresses[0]->reactor = 2;
-        break;
-      case 13:
-        u->plan->forests[0]->servers = 1;
-        break;
-      case 14:
-      case 15:
-        u->nodes[2]->rails = i == 14 ? 0 : CONTROL_RAILS_MAX + 1;
-        break;
-      default:
-        break;
-    }
+    int more = damage(m->setup, i);
     struct frame *p = message_pack(m);
     Ctl__Frame *again = NULL;
     int rc = message_unpack(p->bytes + 4, p->len - 4, &again, &err);
     if (rc == AGG_OK) rc = message_setup_take(again->setup, &t, &err);
-    ck_assert_msg(rc == AGG_EPROTO, "case %d: %d", i, rc);
+    ck_assert_msg(rc == (more ? AGG_EPROTO : AGG_OK), "case %d: %d", i, rc);
+    if (rc == AGG_OK) control_setup_free(&t);
     message_free(again);
     message_free(m);
     frame_put(p);
+    if (!more) break;
   }
   frame_put(f);
   control_setup_free(&s);

@@ -53,8 +53,8 @@ START_TEST(two_servers_take_part_and_hear_of_the_good_end) {
     ck_assert_uint_eq(m[i].setup.n_nodes, 5);
     ck_assert_str_eq(control_node_name(&m[i].setup, 4, name, sizeof name), "server 1 (store1, pid 9)");
     ck_assert_mem_eq(m[i].setup.nodes[3].addresses[0].bytes, "srv", 3);
-    ck_assert_uint_eq(m[i].setup.plan.forest[0].servers, 2);
-    ck_assert_uint_eq(m[i].setup.plan.forest[0].kind, FOREST_STAR);
+    ck_assert_uint_eq(m[i].setup.plan.servers, 2);
+    ck_assert_uint_eq(m[i].setup.plan.forest[0].part[0].kind, FOREST_STAR);
   }
   rig_server_wait(&a, &a.going, 1);
   rig_server_wait(&b, &b.going, 1);
