@@ -1,38 +1,37 @@
-/* Which forest an operation takes. All ranks must answer alike: a pure function of what the coordinator sent to all. */
+/*
+ * The chooser: from what is known of the machines and what is asked for to a plan. Pure, so that every coordinator answers alike; never
+ * measures anything. docs/planning.md says what it weighs.
+ *
+ * Asked for (AGG_PLAN), for all sizes or by size:
+ *
+ *   auto                       the fastest predicted at each size
+ *   star direct ring tree      that shape; a tree's arity, or the double tree, is chosen
+ *   hybrid                     a star beside direct, ring or hier, shares solved
+ *   hier                       the best of hier, hstar and rack that can be had
+ *   0-32K:tree,32K-:hybrid     by bytes of a block: from 0, without gaps, the last one open; K, M, G of 1024
+ *
+ * A plan that cannot be is an error that says so, never another plan.
+ */
 #ifndef TOPOLOGY_CHOOSE_H
 #define TOPOLOGY_CHOOSE_H
 
-#include "forest.h"
-
-#define PLAN_FORESTS_MAX 4
-
-/* What may be asked for; 0 has each of them chosen. */
-#define PLAN_CHUNK_MIN 1024u
-#define PLAN_CHUNK_MAX (16u << 20)
-#define PLAN_CHUNK_UNIT 64u
-#define PLAN_WINDOW_MAX 1024u
-#define PLAN_LANES_MAX 16u
-
-/* What a communicator runs on: its forests, and the size from which on each is used. */
-struct plan {
-  uint32_t n_forests;
-  struct forest forest[PLAN_FORESTS_MAX];
-  uint64_t from_bytes[PLAN_FORESTS_MAX]; /* ascending, the first 0 */
-  uint32_t lanes, window, chunk_bytes;
-};
+#include "topology/cost.h"
+#include "topology/fabric.h"
+#include "topology/plan.h"
 
 struct plan_request {
-  const char *plan; /* "auto", "star", "direct", "ring" */
-  uint32_t workers, servers;
-  int one_host;                        /* all nodes share a host */
-  uint32_t rails;                      /* the most NICs of any node; 0 counts as 1 */
+  const char *plan;                    /* NULL and "": auto */
+  const struct fabric *fabric;         /* checked here; unknowns are assumed in a copy */
+  const struct cost *cost;             /* NULL: the defaults */
   uint32_t lanes, window, chunk_bytes; /* 0: chosen */
+  uint32_t rails;                      /* the most NICs of any node; 0: the fabric's, or 1 */
+  int strict;                          /* trees of depth one only: sums in rank order, the same bits whatever is chosen */
 };
 
-/* AGG_EINVAL: unknown plan, or one that cannot be (star without a server). */
+/* AGG_EINVAL: a request that cannot be met, with what was expected and what to do. AGG_ENOMEM. */
 int plan_make(const struct plan_request *request, struct plan *plan, agg_error_t *err);
 
-/* Index of the forest for an operation of this many bytes (of one block). */
-uint32_t plan_forest(const struct plan *plan, uint64_t bytes);
+/* The text of AGG_PLAN alone: whether it can be read. For checking settings early. */
+int plan_text_check(const char *text, agg_error_t *err);
 
 #endif

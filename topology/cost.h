@@ -1,0 +1,165 @@
+/*
+ * The cost model: how long an operation takes on a forest over a fabric. Pure arithmetic.
+ *
+ *   time = latency of the levels + the largest load on any shared resource + what the first and the last chunk wait for at each level
+ *
+ * Resources: every link each way, the memory of every host, the cores of every host, and the work of every node (sums, copies, messages,
+ * the bytes that TCP costs the processor). Loads are exact; they come in closed form, O(nodes + links), and from an evaluator that walks
+ * every edge of every tree (cost_walk), which tests hold against it. docs/planning.md derives the formulas.
+ */
+#ifndef TOPOLOGY_COST_H
+#define TOPOLOGY_COST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agg.h"
+#include "topology/fabric.h"
+#include "topology/forest.h"
+#include "wire/header.h"
+
+/* Every constant: name, unit, default, what it is. Units: time in seconds ("20us"), rate in bytes/s ("10GB/s"), bytes ("1G"), number. */
+#define COST_CONSTANTS(X)                                                                                  \
+  X(hop_shm, TIME, 1e-6, "a put within a host until the peer has seen it")                                 \
+  X(hop_verbs, TIME, 3e-6, "a put between hosts over verbs until the peer has seen it")                    \
+  X(hop_tcp, TIME, 20e-6, "a put between hosts over TCP until the peer has seen it")                       \
+  X(chunk, TIME, 0.4e-6, "the engine's work for a chunk at a node")                                        \
+  X(message_shm, TIME, 0.15e-6, "processor time of a message at either end, shared memory")                \
+  X(message_verbs, TIME, 0.3e-6, "processor time of a message at either end, verbs")                       \
+  X(message_tcp, TIME, 4e-6, "processor time of a message at either end, TCP")                             \
+  X(byte_tcp, RATE, 6e9, "bytes a core moves through TCP in a second at either end")                       \
+  X(sum, RATE, 20e9, "input that a thread folds in a second")                                              \
+  X(copy, RATE, 10e9, "bytes that a thread copies in a second (a put within a host)")                      \
+  X(memory, RATE, 40e9, "bytes that copies and sums of a host may read in a second, where it is unknown")  \
+  X(nic, RATE, 10e9, "speed of a host's NICs together, each way, where it is unknown")                     \
+  X(mtu, NUMBER, 1500, "bytes of an IP packet over TCP, where it is unknown")                              \
+  X(mtu_verbs, NUMBER, 4096, "payload bytes of a packet over verbs, where it is unknown")                  \
+  X(header_tcp, NUMBER, 52, "IP and TCP headers in each packet")                                           \
+  X(header_verbs, NUMBER, 60, "headers and checks of each packet over verbs")                              \
+  X(frame, NUMBER, 38, "what a packet costs on an Ethernet line besides: header, check, gap and preamble") \
+  X(connections, NUMBER, 16384, "the most connections a node may hold: peers x lanes x priorities")        \
+  X(window, BYTES, 4294967296.0, "the most memory a node may hold in windows, where no limit is given")    \
+  X(margin, NUMBER, 0.05, "by how much another plan must be faster to be changed to at some size")
+
+enum cost_unit { COST_TIME, COST_RATE, COST_BYTES, COST_NUMBER };
+
+struct cost {
+#define COST_FIELD(name, unit, value, what) double name;
+  COST_CONSTANTS(COST_FIELD)
+#undef COST_FIELD
+};
+
+void cost_init(struct cost *cost); /* the defaults */
+/*
+ * Overrides from a text: "hop_tcp=20us,sum=12GB/s,window=1G". Times need a unit (s, ms, us, ns); rates take K, M, G (of 1000) and an
+ * optional "B/s"; bytes K, M, G (of 1024). AGG_EINVAL names the part, what was expected, and the nearest thing to do; *cost is then as
+ * before. NULL and "" change nothing.
+ */
+int cost_parse(struct cost *cost, const char *text, agg_error_t *err);
+/* The constants as cost_parse reads them, one a line with what they are, or in one line (compact). Returns the length it wanted, as
+ * snprintf. */
+size_t cost_print(const struct cost *cost, int compact, char *buf, size_t cap);
+
+/* Share of a link's bytes that is payload. */
+double cost_efficiency(const struct cost *cost, const struct fabric *f);
+
+/* ---- loads ------------------------------------------------------------------------------------------------------------------------ */
+
+/*
+ * What an operation of one byte a block and one chunk a block's piece puts on each resource. Payload bytes for links, seconds a byte and
+ * seconds a piece for nodes. Arrays live in one allocation.
+ */
+struct cost_loads {
+  uint32_t n_links, n_nodes;
+  double *up, *down;    /* [link] payload bytes */
+  double *memory;       /* [link] bytes read or written in a host */
+  double *sum;          /* [node] bytes folded */
+  double *sent, *got;   /* [node] payload bytes over the network */
+  double *copied;       /* [node] payload bytes put within the host */
+  double *messages;     /* [node] messages sent and received over the network */
+  double *messages_shm; /* [node] the same within the host */
+  double *chunks;       /* [node] chunks that it takes part in */
+};
+int cost_loads_init(struct cost_loads *l, const struct fabric *f, agg_error_t *err);
+void cost_loads_fini(struct cost_loads *l); /* takes a zeroed one */
+
+/*
+ * A resource's time for an operation: a seconds for each byte of a block and b for each piece (chunk of a block). Enough to predict any
+ * size of one (forest, kind).
+ */
+struct cost_line {
+  double byte, piece;
+  uint32_t at;  /* link or node */
+  uint8_t what; /* enum cost_resource */
+};
+enum cost_resource {
+  COST_NOTHING = 0, /* hops: nothing but latency */
+  COST_LINK_UP,
+  COST_LINK_DOWN,
+  COST_MEMORY, /* of a host */
+  COST_CORES,  /* of a host */
+  COST_SUM,    /* a node's sums */
+  COST_WORK,   /* a node's messages and copies */
+  COST_WINDOW, /* an edge's window is smaller than depth x hop x bandwidth */
+  COST_RESOURCES
+};
+#define COST_LINES_MAX 8
+
+/* All that predictions of one forest and kind need; independent of bytes, chunk, lanes and window. */
+struct cost_profile {
+  uint8_t kind;
+  uint32_t blocks; /* 1, or one a rank */
+  uint32_t places; /* chunks of one round: trees the chunks are dealt to, or places of the schedule; 1: one tree alone */
+  uint32_t depth;
+  double hops; /* latency of the levels, up and down, seconds */
+  uint32_t n_lines;
+  struct cost_line line[COST_LINES_MAX]; /* the resources that can limit at some size */
+  struct cost_line first; /* what one round waits for level by level, all levels together, in the unit of a whole operation */
+  double edge_trips;      /* the busiest edge: chunks of one round x seconds of their round trips, for the window; 0: no network edge */
+  double edge_share;
+  double nic_up, nic_down; /* the most payload bytes through any host's NICs, of one byte a block */
+};
+
+/* Closed forms. The fabric is checked and assumed. AGG_ENOMEM. */
+int cost_profile(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, struct cost_profile *p,
+                 agg_error_t *err);
+/* The same from a walk over all edges of all trees: O(trees x nodes). root: of rooted kinds. */
+int cost_walk(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, uint32_t root,
+              struct cost_profile *p, agg_error_t *err);
+/* The loads behind them. */
+int cost_loads(const struct fabric *f, const struct forest *forest, unsigned kind, uint32_t root, struct cost_loads *l, agg_error_t *err);
+int cost_loads_walk(const struct fabric *f, const struct forest *forest, unsigned kind, uint32_t root, struct cost_loads *l,
+                    agg_error_t *err);
+
+/* ---- time ------------------------------------------------------------------------------------------------------------------------- */
+
+struct cost_setting {
+  uint32_t lanes, window, chunk_bytes;
+};
+
+struct cost_time {
+  double seconds;
+  double hops, load, fill; /* its parts */
+  uint8_t what;            /* enum cost_resource: what limits */
+  uint32_t at;             /* link or node */
+};
+
+/* Of an operation with so many bytes in a block. */
+struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes);
+/* The smallest window (at least 2) with which no edge waits for its window at any size. */
+uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32_t chunk_bytes);
+/* "uplink of rack1", "NIC of node3", "sum on server 1", "hops". Returns buf. */
+const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, char *buf, size_t cap);
+
+/* ---- what a forest needs of its nodes ---------------------------------------------------------------------------------------------- */
+
+struct cost_needs {
+  uint32_t connections; /* peers of the node with the most */
+  uint32_t connections_node;
+  uint32_t *children; /* [node] distinct children over all trees; owned */
+};
+/* Closed for every shape, O(nodes). The forests of a plan are united: an edge in several is one. AGG_ENOMEM. */
+int cost_needs(const struct forest *const *forests, uint32_t n, struct cost_needs *needs, agg_error_t *err);
+void cost_needs_fini(struct cost_needs *needs);
+
+#endif
