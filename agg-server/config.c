@@ -10,9 +10,10 @@
 #include "base/net.h"
 #include "base/util.h"
 #include "control/control.h"
+#include "control/planning.h"
 #include "options.h"
 #include "text.h"
-#include "topology/forest.h"
+#include "topology/plan.h"
 #include "transport.h"
 
 #define LINE_MAX_BYTES 2048
@@ -192,6 +193,11 @@ int config_check(struct server_config *c, int have_token, agg_error_t *err) {
   /* Data goes where control goes, unless told otherwise. */
   if (c->bind[0] == '\0') str_copy(c->bind, sizeof c->bind, host);
   if (c->bind[0] != '\0' && (rc = check_loopback("bind", c->bind, c->bind, 0, have_token, err)) != 0) return rc;
+  if (c->topology[0] != '\0') {
+    struct topo *topo = NULL;
+    if ((rc = planning_topology_load(c->topology, &topo, err)) != 0) return err_prefix(err, "topology");
+    planning_topology_free(topo);
+  }
   return check_transport(c, err);
 }
 

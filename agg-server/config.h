@@ -38,6 +38,8 @@ struct server_config {
   char devices[256];                               /* of RDMA; "": all */
   int32_t gid_index, traffic_class, service_level; /* -1: the system's */
   uint32_t mtu, ack_timeout, retry_count;          /* 0: default */
+  char topology[CONFIG_PATH_MAX];                  /* "": none */
+  char cost[512];                                  /* as cost_parse reads it */
   uint32_t log_level;                              /* agg_log_level_t */
 };
 

@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "rdma.h"
 #include "text.h"
+#include "topology/cost.h"
 #include "topology/forest.h"
 
 #define FIELD(f) offsetof(struct server_config, f)
@@ -49,6 +50,10 @@ const struct option_row option_table[] = {
      FIELD(ack_timeout), 0, 1, TP_RDMA_ACK_TIMEOUT_MAX},
     {"retry-count", "N", "how often it is sent again before the peer counts as lost (auto: 6)", OPTION_COUNT, 1, FIELD(retry_count), 0, 1,
      TP_RDMA_RETRY_COUNT_MAX},
+    {"topology", "FILE", "hosts and fabric for the plans: docs/topology.md, or Slurm's topology.conf (the hosts' own words only)",
+     TEXT(topology)},
+    {"cost", "LIST", "constants of the planner, as in hop_tcp=20us,sum=12GB/s (docs/planning.md)", OPTION_COST, 0, FIELD(cost),
+     sizeof(((struct server_config *)0)->cost), 0, 0},
     {"log-level", "LEVEL", "off, error, warn, info or debug (info)", OPTION_LEVEL, 0, FIELD(log_level), 0, 0, 0},
 };
 
@@ -79,6 +84,13 @@ static int set_devices(const struct option_row *row, char *field, const char *va
   if (rc == 0) return set_text(row, field, value, err);
   (void)err_prefix(err, "%s", row->name);
   return rc;
+}
+
+static int set_cost(const struct option_row *row, char *field, const char *value, agg_error_t *err) {
+  struct cost cost;
+  cost_init(&cost);
+  int rc = cost_parse(&cost, value, err);
+  return rc == 0 ? set_text(row, field, value, err) : err_prefix(err, "%s", row->name);
 }
 
 /* 0 to max, or auto (or -1, as the library's variables have it). */
@@ -157,6 +169,8 @@ int option_set(const struct option_row *row, struct server_config *c, const char
       return set_word(row, field, value, err);
     case OPTION_DEVICES:
       return set_devices(row, field, value, err);
+    case OPTION_COST:
+      return set_cost(row, field, value, err);
     case OPTION_SYSTEM:
       return set_system(row, field, value, err);
     case OPTION_MTU:
@@ -172,6 +186,7 @@ const char *option_format(const struct option_row *row, const struct server_conf
   switch (row->kind) {
     case OPTION_TEXT:
     case OPTION_DEVICES:
+    case OPTION_COST:
       str_copy(buf, cap, field);
       return buf;
     case OPTION_BYTES:

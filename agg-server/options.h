@@ -13,7 +13,8 @@ enum option_kind {
   OPTION_LEVEL,
   OPTION_DEVICES,
   OPTION_MTU,
-  OPTION_SYSTEM
+  OPTION_SYSTEM,
+  OPTION_COST
 };
 
 struct option_row {

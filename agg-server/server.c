@@ -16,7 +16,9 @@
 #include "base/net.h"
 #include "base/state.h"
 #include "base/util.h"
+#include "control/planning.h"
 #include "job.h"
+#include "topology/cost.h"
 
 /* The coordinator does not say when its last group goes; while draining it is asked. */
 #define DRAIN_TICK_US 20000
@@ -41,6 +43,8 @@ struct server {
   struct reactors reactors;
   struct mailbox mailbox;
   struct admission admission;
+  struct topo *topo; /* or NULL */
+  struct cost cost;
   struct job_env jobs;
   struct control_node self;
   struct event *mail_event, *drain_timer, *signal_event[SIGNALS];
@@ -171,7 +175,10 @@ static int listen_on(struct server *s, const struct tokens *tokens, agg_error_t 
                                       .listen = s->config->listen,
                                       .recruit = &s->hooks,
                                       .max_connections = s->config->max_connections,
-                                      .max_world = s->config->max_world};
+                                      .max_world = s->config->max_world,
+                                      .topo = s->topo,
+                                      .topo_name = s->config->topology,
+                                      .cost = &s->cost};
   int rc = coordinator_create(s->base, &config, &s->coordinator, err);
   if (rc == 0) s->port = coordinator_port(s->coordinator);
   return rc;
@@ -189,7 +196,10 @@ int server_create(const struct server_config *config, const struct machine *mach
                                     .max_jobs = config->max_jobs,
                                     .max_world = config->max_world};
   job_env_init(&s->jobs);
-  int rc = mailbox_init(&s->mailbox, err);
+  cost_init(&s->cost);
+  int rc = cost_parse(&s->cost, config->cost, err);
+  if (rc == 0 && config->topology[0] != '\0') rc = planning_topology_load(config->topology, &s->topo, err);
+  if (rc == 0) rc = mailbox_init(&s->mailbox, err);
   if (rc == 0) rc = (s->base = event_base_new()) != NULL ? 0 : err_set(err, AGG_ESYS, "libevent cannot make an event loop");
   if (rc == 0) rc = reactors_start(&s->reactors, config, machine, log, err);
   if (rc != 0) goto fail;
@@ -249,6 +259,7 @@ void server_destroy(struct server *s) {
   if (s->drain_timer != NULL) event_free(s->drain_timer);
   if (s->mail_event != NULL) event_free(s->mail_event);
   reactors_stop(&s->reactors);
+  planning_topology_free(s->topo);
   if (s->base != NULL) event_base_free(s->base);
   mailbox_fini(&s->mailbox);
   free(s);

@@ -16,6 +16,7 @@
 #include "base/net.h"
 #include "base/util.h"
 #include "comm.h"
+#include "control/planning.h"
 #include "rdma.h"
 #include "topology/choose.h"
 
@@ -30,6 +31,11 @@ int agg_keep_error(struct agg *a, const agg_error_t *err) {
 
 #define SECONDS_MAX 1e9
 
+static int check_word(const char *name, const char *value, const char *one, const char *other, agg_error_t *err) {
+  if (value[0] == '\0' || strcmp(value, one) == 0 || strcmp(value, other) == 0) return AGG_OK;
+  return err_set(err, AGG_EINVAL, "%s: '%s' is unknown: %s or %s", name, value, one, other);
+}
+
 /* Texts set by hand need not end. */
 static int check_texts(const agg_config_t *c, agg_error_t *err) {
 #define FIELD(name) \
@@ -38,14 +44,15 @@ static int check_texts(const agg_config_t *c, agg_error_t *err) {
     const char *name, *text;
     size_t cap;
   } fields[] = {FIELD(job),       FIELD(servers),   FIELD(coordinator), FIELD(token),  FIELD(token_file),
-                FIELD(bind_host), FIELD(transport), FIELD(plan),        FIELD(devices)};
+                FIELD(bind_host), FIELD(transport), FIELD(plan),        FIELD(devices),
+                FIELD(reproducible), FIELD(topology), FIELD(cost), FIELD(tune), FIELD(pin)};
 #undef FIELD
   for (size_t i = 0; i < ARRAY_LEN(fields); i++)
     if (strnlen(fields[i].text, fields[i].cap) == fields[i].cap)
       return err_set(err, AGG_EINVAL, "%s: its %zu bytes have no terminating zero", fields[i].name, fields[i].cap);
-  if (c->plan[0] != '\0' && strcmp(c->plan, "auto") != 0 && forest_kind_parse(c->plan) < 0)
-    return err_set(err, AGG_EINVAL, "plan: '%s' is unknown: auto, star, direct or ring", c->plan);
-  return AGG_OK;
+  if (plan_text_check(c->plan, err) != AGG_OK) return err_prefix(err, "plan");
+  int rc = check_word("reproducible", c->reproducible, "off", "strict", err);
+  return rc == AGG_OK ? check_word("tune", c->tune, "auto", "off", err) : rc;
 }
 
 struct tp_rdma instance_rdma(const agg_config_t *c) {
@@ -87,6 +94,17 @@ static int map_alive_page(struct agg *a, agg_error_t *err) {
   return AGG_OK;
 }
 
+/* For the groups that this process coordinates: with servers, the first of them plans, with what it was given. */
+static int read_planning(struct agg *a, agg_error_t *err) {
+  const agg_config_t *c = &a->config;
+  cost_init(&a->cost);
+  int rc = cost_parse(&a->cost, c->cost, err);
+  if (rc != AGG_OK) return err_prefix(err, "cost");
+  if (c->servers[0] != '\0' && (c->topology[0] != '\0' || c->cost[0] != '\0'))
+    LOG_WARN(&a->log, "AGG_TOPO and AGG_COST do not count here: with servers the first of them plans; start it with --topology and --cost");
+  return c->topology[0] != '\0' ? planning_topology_load(c->topology, &a->topo, err) : AGG_OK;
+}
+
 static int start_control(struct agg *a, agg_error_t *err) {
   char token[CONTROL_TOKEN_MAX] = "";
   if (a->config.token_file[0] != '\0') {
@@ -95,7 +113,7 @@ static int start_control(struct agg *a, agg_error_t *err) {
   } else {
     str_copy(token, sizeof token, a->config.token);
   }
-  struct control_config cc = {.log = &a->log, .token = token};
+  struct control_config cc = {.log = &a->log, .token = token, .topo = a->topo, .topo_name = a->config.topology, .cost = &a->cost};
   return control_start(&cc, &a->control, err);
 }
 
@@ -140,6 +158,7 @@ static void say_config(const struct agg *a) {
            "sums: %s",
            c->chunk_bytes, c->window, c->lanes, c->reactors, c->spin_us, (unsigned long long)c->memory_limit, c->timeout_s,
            c->join_timeout_s, reduce_best()->name);
+  LOG_INFO(&a->log, "reproducible '%s', topology '%s', cost '%s', tune '%s', pin '%s'", c->reproducible, c->topology, c->cost, c->tune, c->pin);
   LOG_INFO(
       &a->log,
       "devices '%s' (empty: all), GID index %d, traffic class %d, service level %d (-1: the system's), MTU %u, ack timeout %u, retries %u "
@@ -168,6 +187,7 @@ int agg_open(const agg_config_t *config, agg_t **out, agg_error_t *err) {
   mem_registry_init(&a->memory);
   say_config(a);
   rc = map_alive_page(a, err);
+  if (rc == AGG_OK) rc = read_planning(a, err);
   if (rc == AGG_OK) rc = callbacks_create(&a->callbacks, err);
   if (rc == AGG_OK) rc = start_control(a, err);
   if (rc == AGG_OK) rc = start_reactors(a, err);
@@ -186,6 +206,7 @@ void agg_close(agg_t *a) {
   memory_close(a);
   control_stop(a->control);
   for (unsigned i = 0; i < a->n_reactors; i++) reactor_stop(a->reactors[i]);
+  planning_topology_free(a->topo);
   if (a->alive != NULL) munmap(a->alive, (size_t)sysconf(_SC_PAGESIZE));
   pthread_mutex_destroy(&a->lock);
   free(a);

@@ -10,6 +10,7 @@
 #include "control/control.h"
 #include "mem/registry.h"
 #include "reactor.h"
+#include "topology/cost.h"
 
 #define REACTORS_MAX 16
 
@@ -18,6 +19,8 @@ struct agg {
   struct log log;
   char host[64];
   uint32_t *alive; /* a page that the kernel wipes in a forked child: 1 here, 0 there */
+  struct topo *topo; /* as AGG_TOPO describes it, or NULL */
+  struct cost cost;  /* the planner's constants */
   struct control *control;
   struct reactor *reactors[REACTORS_MAX];
   unsigned n_reactors;

@@ -24,6 +24,8 @@
 #define CONTROL_NODE_NAME_MAX 160
 
 struct event_base; /* libevent's */
+struct topo;
+struct cost;
 struct control;
 struct member;
 
@@ -32,6 +34,10 @@ struct member;
 struct control_config {
   const struct log *log;
   const char *token; /* "" or NULL: none; then only loopback peers are served and connected to */
+  /* For the plans of groups that are coordinated here; borrowed for the life of the control plane. */
+  const struct topo *topo; /* hosts and fabric; NULL: not described */
+  const char *topo_name;   /* where the description is from */
+  const struct cost *cost; /* NULL: the defaults */
 };
 
 /* Reads a token file: the first line, without the newline. AGG_EAUTH when group or others can read it (the text says chmod 600), AGG_EINVAL
@@ -54,13 +60,20 @@ struct control_address {
   unsigned char bytes[TP_ADDRESS_MAX];
 };
 
+/* A way out of the host: "mlx5_0:1", "eth0". Processes of one host that name the same share it. */
+struct control_port {
+  char name[64];
+  uint64_t bytes_per_s; /* each way; 0: unknown */
+};
+
 struct control_node {
   char host[64];
   uint32_t pid;
   uint32_t reactors;
   uint32_t rails; /* NICs that lanes are dealt over, the most of its transports: 1 to CONTROL_RAILS_MAX */
   /* For the planner; 0: unknown. */
-  uint64_t nic_bytes_per_s;  /* of all rails together, each way */
+  uint32_t n_ports;
+  struct control_port ports[CONTROL_RAILS_MAX]; /* that its lanes use between hosts */
   uint64_t sum_bytes_per_s;  /* of inputs that one thread folds */
   uint64_t copy_bytes_per_s; /* of memory, all cores together */
   uint32_t cores;            /* that the process may use */

@@ -8,6 +8,7 @@
 #include "coordinator.h"
 #include "message.h"
 #include "resolve.h"
+#include "topology/cost.h"
 
 #define COORD_LISTENERS_MAX 4
 #define COORD_SEATS_MAX (1u << 20) /* over all groups */
@@ -117,6 +118,9 @@ struct coordinator {
   int has_token;
   const struct recruit_hooks *recruit;
   uint32_t max_connections, max_world;
+  const struct topo *topo; /* borrowed, or NULL */
+  const char *topo_name;
+  struct cost cost;
   uint32_t n_listeners;
   int listen_fd[COORD_LISTENERS_MAX];
   struct event *listener[COORD_LISTENERS_MAX];
@@ -170,6 +174,9 @@ void enlist_answer(struct session *s, const Ctl__Frame *f);
 int enlist_lost(struct session *s, int code, const char *text); /* 1: it is tried again; frees the session then */
 void enlist_missing(const struct group *g, char *text, size_t cap);
 
+/* planning.c: makes the plan from who is there. AGG_EINVAL, AGG_ENOMEM */
+int planning_make(struct group *g, agg_error_t *err);
+
 /* late.c */
 void late_report(struct group *g, const Ctl__Late *l);
 void late_state(struct session *s, const Ctl__State *st);
@@ -177,6 +184,7 @@ void late_left(struct group *g, uint32_t node);
 void late_free(struct group *g);
 
 /* recruit.c */
+void recruit_describe(struct session *s);
 void recruit_open(struct session *s, const Ctl__Recruit *r);
 void recruit_message(struct session *s, const Ctl__Frame *f);
 void recruit_lost(struct session *s, int code, const char *text); /* frees the session */

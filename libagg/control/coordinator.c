@@ -272,6 +272,10 @@ static struct coordinator *coordinator_new(struct event_base *base, const struct
   c->base = base;
   c->log = config->log;
   c->recruit = config->recruit;
+  c->topo = config->topo;
+  c->topo_name = config->topo_name != NULL ? config->topo_name : "the description of the fabric";
+  cost_init(&c->cost);
+  if (config->cost != NULL) c->cost = *config->cost;
   c->max_connections = connection_limit(config->max_connections);
   c->max_world = config->max_world ? MIN_OF(config->max_world, FOREST_MAX_NODES) : FOREST_MAX_NODES;
   c->gate = (struct log_gate){.period_ns = 1000000000u, .burst = REFUSAL_LINES};

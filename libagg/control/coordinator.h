@@ -7,6 +7,8 @@
 
 #include "control.h"
 
+struct cost;
+struct topo;
 struct coordinator; /* listens, authenticates, makes and watches groups */
 struct recruit;     /* a server's part in one group */
 
@@ -42,6 +44,9 @@ struct coordinator_config {
   const struct recruit_hooks *recruit; /* borrowed; NULL for a worker's embedded coordinator */
   uint32_t max_connections;            /* 0: 4096 */
   uint32_t max_world;                  /* largest group; 0: FOREST_MAX_NODES */
+  const struct topo *topo;             /* hosts and fabric, borrowed; NULL: known from the nodes' own words only */
+  const char *topo_name;               /* where it is from, for messages */
+  const struct cost *cost;             /* borrowed; NULL: the defaults */
 };
 
 /* AGG_EINVAL: a non-loopback address without a token; AGG_ESYS: the port is in use. */

@@ -40,6 +40,9 @@ struct call {
 
 struct control {
   const struct log *log;
+  const struct topo *topo;
+  const char *topo_name;
+  const struct cost *cost;
   struct token_key key;
   char token[CONTROL_TOKEN_MAX];
   struct tls *tls;
@@ -216,6 +219,9 @@ int control_start(const struct control_config *config, struct control **control,
   struct control *c = calloc(1, sizeof *c);
   if (c == NULL) return err_set(err, AGG_ENOMEM, "out of memory");
   c->log = config->log;
+  c->topo = config->topo;
+  c->topo_name = config->topo_name;
+  c->cost = config->cost;
   c->wake_fd = -1;
   STAILQ_INIT(&c->tasks);
   pthread_mutex_init(&c->mu, NULL);
@@ -260,7 +266,8 @@ static void serve_task(void *arg) {
     const char *tokens[2] = {control_has_token(c) ? c->token : NULL, NULL};
     int v6 = strchr(s->host, ':') != NULL;
     (void)snprintf(listen, sizeof listen, v6 ? "[%s]:%u" : "%s:%u", s->host, s->port);
-    struct coordinator_config config = {.log = c->log, .tokens = tokens, .listen = listen};
+    struct coordinator_config config = {.log = c->log, .tokens = tokens, .listen = listen, .topo = c->topo, .topo_name = c->topo_name};
+    config.cost = c->cost;
     s->rc = coordinator_create(c->base, &config, &c->coordinator, s->err);
   }
   if (s->rc == AGG_OK) s->bound = coordinator_port(c->coordinator);

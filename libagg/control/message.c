@@ -127,6 +127,9 @@ static int check_node(const Ctl__Node *n, agg_error_t *err) {
   if (n->reactors == 0 || n->reactors > CONTROL_REACTORS_MAX) return bad(err, "number of reactors");
   if (n->rails == 0 || n->rails > CONTROL_RAILS_MAX) return bad(err, "number of rails");
   if (n->n_addresses > MESSAGE_ADDRESSES_MAX) return bad(err, "number of addresses");
+  if (n->n_ports > CONTROL_RAILS_MAX) return bad(err, "number of ports");
+  for (size_t i = 0; i < n->n_ports; i++)
+    if (check_text(n->ports[i]->name, sizeof shape->ports[0].name, "name of a port", err)) return AGG_EPROTO;
   for (size_t i = 0; i < n->n_addresses; i++) {
     const Ctl__Address *a = n->addresses[i];
     if (check_text(a->transport, TP_NAME_MAX, "transport name", err)) return AGG_EPROTO;
@@ -237,6 +240,8 @@ struct message_nodes {
   Ctl__Node **node_list;
   Ctl__Address *addresses;
   Ctl__Address **address_list;
+  Ctl__Rail *ports; /* CONTROL_RAILS_MAX a node */
+  Ctl__Rail **port_list;
 };
 
 void message_nodes_free(struct message_nodes *m) {
@@ -245,6 +250,8 @@ void message_nodes_free(struct message_nodes *m) {
   free(m->node_list);
   free(m->addresses);
   free(m->address_list);
+  free(m->ports);
+  free(m->port_list);
   free(m);
 }
 
@@ -257,7 +264,9 @@ static struct message_nodes *nodes_alloc(size_t n, size_t addresses) {
   m->node_list = calloc(n, sizeof(*m->node_list));
   m->addresses = calloc(addresses + 1, sizeof *m->addresses);
   m->address_list = calloc(addresses + 1, sizeof(*m->address_list));
-  if (m->nodes && m->node_list && m->addresses && m->address_list) return m;
+  m->ports = calloc(n * CONTROL_RAILS_MAX, sizeof *m->ports);
+  m->port_list = calloc(n * CONTROL_RAILS_MAX, sizeof(*m->port_list));
+  if (m->nodes && m->node_list && m->addresses && m->address_list && m->ports && m->port_list) return m;
   message_nodes_free(m);
   return NULL;
 }
@@ -275,7 +284,14 @@ struct message_nodes *message_nodes_make(const struct control_node *nodes, uint3
     to->pid = from->pid;
     to->reactors = from->reactors;
     to->rails = from->rails;
-    to->nic_bytes_per_s = from->nic_bytes_per_s;
+    to->n_ports = from->n_ports;
+    to->ports = &m->port_list[(size_t)i * CONTROL_RAILS_MAX];
+    for (uint32_t k = 0; k < from->n_ports; k++) {
+      Ctl__Rail *rail = to->ports[k] = &m->ports[(size_t)i * CONTROL_RAILS_MAX + k];
+      ctl__rail__init(rail);
+      rail->name = from->ports[k].name;
+      rail->bytes_per_s = from->ports[k].bytes_per_s;
+    }
     to->sum_bytes_per_s = from->sum_bytes_per_s;
     to->copy_bytes_per_s = from->copy_bytes_per_s;
     to->cores = from->cores;
@@ -318,7 +334,11 @@ int message_node_take(const Ctl__Node *from, struct control_node *to) {
   to->pid = from->pid;
   to->reactors = from->reactors;
   to->rails = from->rails;
-  to->nic_bytes_per_s = from->nic_bytes_per_s;
+  to->n_ports = (uint32_t)from->n_ports;
+  for (size_t i = 0; i < from->n_ports; i++) {
+    str_copy(to->ports[i].name, sizeof to->ports[i].name, from->ports[i]->name);
+    to->ports[i].bytes_per_s = from->ports[i]->bytes_per_s;
+  }
   to->sum_bytes_per_s = from->sum_bytes_per_s;
   to->copy_bytes_per_s = from->copy_bytes_per_s;
   to->cores = from->cores;

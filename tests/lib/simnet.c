@@ -295,9 +295,9 @@ void simnet_print(struct simnet *net, FILE *to) {
   const struct plan *plan = &net->setup.plan;
   char text[256];
   sim_print(net->world, to);
-  char text[PLAN_TEXT_MAX];
-  fprintf(to, "  %u workers, %u servers, %s\n", plan->workers, plan->servers, plan_text(plan, text, sizeof text));
-  for (uint32_t i = 0; i < plan->n_forests; i++) fprintf(to, "  forest %u: %s\n", i, forest_name(&plan->forest[i], text, sizeof text));
+  char name[PLAN_TEXT_MAX];
+  fprintf(to, "  %u workers, %u servers, %s\n", plan->workers, plan->servers, plan_text(plan, name, sizeof name));
+  for (uint32_t i = 0; i < plan->n_forests; i++) fprintf(to, "  forest %u: %s\n", i, forest_name(&plan->forest[i], name, sizeof name));
   fprintf(to, "  %u lanes, window %u, chunks of %u bytes, %u priorities, %u transports (capabilities %u %u)\n", plan->lanes, plan->window,
           plan->chunk_bytes, net->setup.priorities, net->setup.n_tps, net->setup.caps[0], net->setup.caps[1]);
   for (uint32_t o = 0; o < net->n_ops; o++)

@@ -1,0 +1,244 @@
+/*
+ * The plan of a group: the fabric from what the nodes say of themselves and, where an operator has described it, from that description;
+ * then the chooser. Decides nothing that the chooser could.
+ *
+ * Without a description, hosts are told apart by what their nodes say, and all hang on one switch that limits nothing. With one, every
+ * host of the group must be in it: a group that is planned on half a fabric would be planned wrongly without anyone noticing.
+ */
+#include "planning.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "coord.h"
+#include "topology/choose.h"
+#include "topology/explain.h"
+#include "topology/slurm.h"
+
+/* ---- the description ------------------------------------------------------------------------------------------------------------------ */
+
+/* Whether the file's first word, behind comments and empty lines, is ours. One that cannot be read is: topo_load says why. */
+static int is_text_form(const char *path) {
+  char line[256], word[8] = "topo";
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return 1;
+  while (fgets(line, sizeof line, file) != NULL) {
+    const char *at = line + strspn(line, " \t\r\n");
+    if (*at == '\0' || *at == '#') continue;
+    (void)sscanf(at, "%7s", word);
+    break;
+  }
+  fclose(file);
+  return strcmp(word, "topo") == 0;
+}
+
+int planning_topology_load(const char *path, struct topo **topo, agg_error_t *err) {
+  struct topo *t = calloc(1, sizeof *t);
+  if (t == NULL) return err_set(err, AGG_ENOMEM, "no memory for the description of the fabric");
+  int rc = is_text_form(path) ? topo_load(path, t, err) : slurm_load(path, 0, t, err);
+  if (rc != AGG_OK) {
+    free(t);
+    return rc;
+  }
+  *topo = t;
+  return AGG_OK;
+}
+
+void planning_topology_free(struct topo *topo) {
+  if (topo == NULL) return;
+  topo_fini(topo);
+  free(topo);
+}
+
+/* ---- hosts ---------------------------------------------------------------------------------------------------------------------------- */
+
+struct planning {
+  const struct group *g;
+  uint32_t nodes;
+  uint32_t *by_host;   /* nodes, those of a host one after the other */
+  uint32_t *host_link; /* node -> link of its host */
+  uint32_t *switch_link; /* switch of the description -> link, 0: not added */
+  struct fabric fabric;
+};
+
+static int has_transport(const struct control_node *n, const char *name) {
+  for (uint32_t i = 0; i < n->n_addresses; i++) {
+    if (strcmp(n->addresses[i].transport, name) == 0) return 1;
+  }
+  return 0;
+}
+
+static int compare_nodes(const void *a, const void *b, void *user) {
+  const struct control_node *nodes = user;
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  int order = strcmp(nodes[x].host, nodes[y].host);
+  if (order == 0) order = has_transport(&nodes[y], "shm") - has_transport(&nodes[x], "shm");
+  return order != 0 ? order : x < y ? -1 : x > y;
+}
+
+/* Nodes share a host where they can share memory on it. Without shared memory each is by itself: its puts pass the network's stack. */
+static int same_host(const struct control_node *a, const struct control_node *b) {
+  return strcmp(a->host, b->host) == 0 && has_transport(a, "shm") && has_transport(b, "shm");
+}
+
+/* All ways out of the host that its nodes use, each once. 0: one of them is of unknown speed, or there is none. */
+static double host_speed(const struct control_node *nodes, const uint32_t *list, uint32_t n) {
+  const struct control_port *seen[64];
+  uint32_t n_seen = 0;
+  double sum = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t p = 0; p < nodes[list[i]].n_ports; p++) {
+      const struct control_port *port = &nodes[list[i]].ports[p];
+      uint32_t k = 0;
+      while (k < n_seen && strcmp(seen[k]->name, port->name) != 0) k++;
+      if (k < n_seen || n_seen == ARRAY_LEN(seen)) continue;
+      if (port->bytes_per_s == 0) return 0;
+      seen[n_seen++] = port;
+      sum += (double)port->bytes_per_s;
+    }
+  }
+  return sum;
+}
+
+/* What the description says of a host's NICs. 0: nothing. */
+static double described_speed(const struct topo *t, uint32_t host) {
+  const struct topo_machine *m = topo_machine_of(t, host);
+  double sum = 0;
+  for (uint32_t i = 0; i < m->n_nics; i++) {
+    if (m->nics[i].state == TOPO_DOWN) continue;
+    if (m->nics[i].speed == 0) return 0;
+    sum += (double)m->nics[i].speed;
+  }
+  return sum;
+}
+
+static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uint32_t *link, agg_error_t *err) {
+  const struct topo_switch *s = &t->switches[at];
+  uint32_t parent = FABRIC_CORE;
+  if (s->parent == TOPO_NONE) {
+    *link = FABRIC_CORE;
+    return AGG_OK;
+  }
+  if (p->switch_link[at] == 0) {
+    int rc = add_switch(p, t, s->parent, &parent, err); /* topo_check has proved that there is no cycle */
+    double speed = s->up == 0 || s->down == 0 ? FABRIC_UNKNOWN : (double)MIN_OF(s->up, s->down);
+    if (rc == AGG_OK) rc = fabric_add_link(&p->fabric, FABRIC_LINK_SWITCH, parent, s->name, speed, &p->switch_link[at], err);
+    if (rc != AGG_OK) return rc;
+  }
+  *link = p->switch_link[at];
+  return AGG_OK;
+}
+
+/* By its whole name, or by that up to the first dot. */
+static uint32_t find_described(const struct topo *t, const char *name) {
+  char first[TOPO_NAME_CAP];
+  uint32_t at = topo_find_host(t, name);
+  if (at != TOPO_NONE) return at;
+  str_copy(first, sizeof first, name);
+  first[strcspn(first, ".")] = '\0';
+  return topo_find_host(t, first);
+}
+
+static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_error_t *err) {
+  const struct topo *t = p->g->c->topo;
+  const struct control_node *nodes = p->g->setup.nodes;
+  const char *name = nodes[list[0]].host;
+  double speed = 0;
+  uint32_t parent = FABRIC_CORE, link;
+  int rc = AGG_OK;
+  if (t != NULL) {
+    char node[CONTROL_NODE_NAME_MAX];
+    uint32_t at = find_described(t, name);
+    if (at == TOPO_NONE)
+      return err_set(err, AGG_EINVAL, "%s: it describes no host %s, where %s is: add it, or plan without the description (AGG_TOPO)",
+                     p->g->c->topo_name, name, group_name(p->g, list[0], node, sizeof node));
+    speed = described_speed(t, at);
+    if (t->hosts[at].on != TOPO_NONE) rc = add_switch(p, t, t->hosts[at].on, &parent, err);
+  }
+  if (speed <= 0) speed = host_speed(nodes, list, n);
+  if (rc == AGG_OK) rc = fabric_add_link(&p->fabric, FABRIC_LINK_HOST, parent, name, speed > 0 ? speed : FABRIC_UNKNOWN, &link, err);
+  if (rc != AGG_OK) return rc;
+  struct fabric_link *l = &p->fabric.link[link];
+  l->memory_bytes_per_s = FABRIC_UNKNOWN;
+  for (uint32_t i = 0; i < n; i++) {
+    p->host_link[list[i]] = link;
+    l->cores = MAX_OF(l->cores, nodes[list[i]].cores);
+    if (nodes[list[i]].copy_bytes_per_s != 0) l->memory_bytes_per_s = MAX_OF(l->memory_bytes_per_s, (double)nodes[list[i]].copy_bytes_per_s);
+  }
+  return AGG_OK;
+}
+
+static int add_hosts(struct planning *p, agg_error_t *err) {
+  struct control_node *nodes = p->g->setup.nodes;
+  for (uint32_t i = 0; i < p->nodes; i++) p->by_host[i] = i;
+  qsort_r(p->by_host, p->nodes, sizeof *p->by_host, compare_nodes, nodes);
+  for (uint32_t first = 0, next; first < p->nodes; first = next) {
+    next = first + 1;
+    while (next < p->nodes && same_host(&nodes[p->by_host[first]], &nodes[p->by_host[next]])) next++;
+    int rc = add_host(p, p->by_host + first, next - first, err);
+    if (rc != AGG_OK) return rc;
+  }
+  return AGG_OK;
+}
+
+static int add_nodes(struct planning *p, agg_error_t *err) {
+  p->fabric.transport = FABRIC_VERBS;
+  for (uint32_t i = 0; i < p->nodes; i++) {
+    const struct control_node *n = &p->g->setup.nodes[i];
+    int rc = fabric_add_node(&p->fabric, i >= p->g->size, p->host_link[i], err);
+    if (rc != AGG_OK) return rc;
+    struct fabric_node *node = &p->fabric.node[i];
+    if (n->sum_bytes_per_s != 0) node->sum_bytes_per_s = (double)n->sum_bytes_per_s * n->reactors;
+    node->memory_bytes = n->memory_limit;
+    node->threads = n->reactors;
+    p->fabric.rails = MAX_OF(p->fabric.rails, n->rails);
+    if (!has_transport(n, "verbs")) p->fabric.transport = FABRIC_TCP;
+  }
+  return AGG_OK;
+}
+
+/* ---- the plan ------------------------------------------------------------------------------------------------------------------------- */
+
+static int make_fabric(struct planning *p, agg_error_t *err) {
+  uint32_t switches = p->g->c->topo != NULL ? p->g->c->topo->n_switches : 0;
+  p->by_host = calloc(p->nodes, sizeof *p->by_host);
+  p->host_link = calloc(p->nodes, sizeof *p->host_link);
+  p->switch_link = calloc(switches + 1u, sizeof *p->switch_link);
+  if (p->by_host == NULL || p->host_link == NULL || p->switch_link == NULL)
+    return err_set(err, AGG_ENOMEM, "the coordinator is out of memory for planning %u nodes", p->nodes);
+  int rc = fabric_init(&p->fabric, err);
+  if (rc == AGG_OK) rc = add_hosts(p, err);
+  return rc == AGG_OK ? add_nodes(p, err) : rc;
+}
+
+/* Why it is so, for one size. Explaining is for people: a failure of it is none of the group's. */
+static void say_why(const struct group *g, const struct plan_request *r) {
+  struct explain e = {0};
+  if (g->c->log == NULL || g->c->log->level < AGG_LOG_INFO) return;
+  if (explain_make(r, &g->setup.plan, OP_ALLREDUCE, 16u << 20, &e, NULL) != AGG_OK) return;
+  LOG_INFO(g->c->log, "control: comm %u: plan for an allreduce of 16 MiB: %s%s%s", g->setup.comm, e.reason, e.assumed[0] ? "; " : "",
+           e.assumed);
+  explain_fini(&e);
+}
+
+int planning_make(struct group *g, agg_error_t *err) {
+  struct planning p = {.g = g, .nodes = g->setup.n_nodes};
+  int rc = make_fabric(&p, err);
+  struct plan_request r = {.plan = g->plan,
+                           .fabric = &p.fabric,
+                           .cost = &g->c->cost,
+                           .lanes = g->lanes,
+                           .window = g->window,
+                           .chunk_bytes = g->chunk_bytes,
+                           .strict = g->strict};
+  if (rc == AGG_OK) rc = plan_make(&r, &g->setup.plan, err);
+  if (rc == AGG_OK) say_why(g, &r);
+  fabric_fini(&p.fabric);
+  free(p.by_host);
+  free(p.host_link);
+  free(p.switch_link);
+  return rc;
+}
