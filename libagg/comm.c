@@ -27,8 +27,12 @@ int comm_keep_error(struct agg_comm *c, const agg_error_t *err) {
   return err->code;
 }
 
+static size_t request_bytes(const struct agg_comm *c) {
+  return round_up_u64(sizeof(struct agg_request) + c->setup.plan.lanes * sizeof(struct plane_op), CACHE_LINE);
+}
+
 int comm_reserve_requests(struct agg_comm *c) {
-  size_t one = round_up_u64(sizeof(struct agg_request) + c->setup.plan.lanes * sizeof(struct plane_op), CACHE_LINE);
+  size_t one = request_bytes(c);
   char *mem = aligned_alloc(CACHE_LINE, CACHE_LINE + REQUESTS_A_SLAB * one);
   if (mem == NULL) return AGG_ENOMEM;
   struct request_slab *slab = (struct request_slab *)(void *)mem;
@@ -77,6 +81,7 @@ static int join(struct agg_comm *c, const char *host, uint16_t port, const unsig
                              .servers = cfg->servers,
                              .plan = cfg->plan,
                              .strict = strcmp(cfg->reproducible, "strict") == 0,
+                             .tune = strcmp(cfg->tune, "off") != 0,
                              .lanes = cfg->lanes,
                              .window = cfg->window,
                              .chunk_bytes = cfg->chunk_bytes,
@@ -265,6 +270,8 @@ void comm_unref(struct agg_comm *c) {
     c->slabs = next;
   }
   for (unsigned p = 0; p < AGG_PRIORITY_COUNT; p++) free(c->queues[p].ring);
+  free(c->tune);
+  free(c->round);
   free(c->left);
   pthread_mutex_destroy(&c->post_lock);
   pthread_mutex_destroy(&c->error_lock);
@@ -306,6 +313,18 @@ static int start_running(struct agg_comm *c, agg_error_t *err) {
   return atomic_load(&c->status) == AGG_OK ? AGG_OK : why_ended(c, err);
 }
 
+/* Where measured times may change the plan. */
+static int make_tune(struct agg_comm *c, agg_error_t *err) {
+  if (!c->setup.plan.tunable) return AGG_OK;
+  c->tune = malloc(sizeof *c->tune);
+  c->round = aligned_alloc(CACHE_LINE, request_bytes(c));
+  if (c->tune == NULL || c->round == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
+  tune_init(c->tune, &c->setup.plan, &c->agg->log, c->setup.comm, c->rank);
+  memset(c->round, 0, request_bytes(c));
+  c->round->comm = c;
+  return AGG_OK;
+}
+
 static int bring_up(struct agg_comm *c, agg_error_t *err) {
   char prefix[64];
   snprintf(prefix, sizeof prefix, "communicator %u", c->setup.comm);
@@ -318,6 +337,7 @@ static int bring_up(struct agg_comm *c, agg_error_t *err) {
   c->n_planes = AGG_PRIORITY_COUNT * c->setup.plan.lanes;
   int rc = take_memory(c, err);
   if (rc == AGG_OK) rc = comm_reserve_requests(c);
+  if (rc == AGG_OK) rc = make_tune(c, err);
   if (rc == AGG_OK) rc = open_planes(c, err);
   if (rc == AGG_OK) rc = await_lanes(c, err);
   return rc == AGG_OK ? start_running(c, err) : rc;
@@ -366,10 +386,13 @@ static void flush(struct agg_comm *c) {
   }
 }
 
+/* Operations of the caller's. A round of times is none: it is flushed with the last results, for the peers take part in it. */
 static int has_outstanding(struct agg_comm *c) {
   for (unsigned p = 0; p < AGG_PRIORITY_COUNT; p++)
-    for (uint32_t i = 0; i < COMM_OPS_MAX; i++)
-      if (atomic_load(&c->queues[p].ring[i]) != NULL) return 1;
+    for (uint32_t i = 0; i < COMM_OPS_MAX; i++) {
+      const struct agg_request *r = atomic_load(&c->queues[p].ring[i]);
+      if (r != NULL && !r->internal) return 1;
+    }
   return 0;
 }
 

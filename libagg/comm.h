@@ -4,6 +4,7 @@
 #define LIBAGG_COMM_H
 
 #include "instance.h"
+#include "tune.h"
 #include "way.h"
 
 #define COMM_OPS_MAX 4096u /* operations outstanding in one priority */
@@ -20,6 +21,11 @@ struct agg_request {
   _Atomic uint32_t planes_left;
   int status;
   uint64_t posted_ns;
+  /* for measured times */
+  uint8_t alone;    /* nothing else was outstanding when it was posted */
+  uint8_t internal; /* the library's own round of times: nobody waits for it */
+  uint32_t number;  /* of all posts of the communicator */
+  uint32_t sample, generation;
   struct callback callback;
   struct agg_request *next_free;
   struct plane_op ops[]; /* one a lane */
@@ -73,6 +79,9 @@ struct agg_comm {
   struct agg_request *free_requests;
   struct request_slab *slabs;
   _Atomic uint64_t operations, late_allocs;
+  _Atomic uint32_t posts, completed; /* of all priorities, the library's own too */
+  struct tune *tune;                 /* NULL: the plan stays as it is. post_lock */
+  struct agg_request *round;         /* that carries tune's rounds; never in the pool */
 
   pthread_mutex_t error_lock; /* error, fallback, left */
   agg_error_t error;

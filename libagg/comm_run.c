@@ -20,13 +20,22 @@
 
 static void callback_after(struct callback *cb) { request_unref(CONTAINER_OF(cb, struct agg_request, callback)); }
 
+/* Its time counts when nothing of the communicator overlapped it. */
+static void take_time(struct agg_comm *c, const struct agg_request *r) {
+  if (r->sample == TUNE_NONE || !r->alone || atomic_load(&c->posts) != r->number) return;
+  tune_sample(c->tune, r->generation, r->sample, (double)(clock_now_ns() - r->posted_ns) / 1e9);
+}
+
 static void complete(struct agg_request *r, int status) {
   struct agg_comm *c = r->comm;
   struct reactor *reactor = r->reactor;
   _Atomic uint32_t *word = &r->done;
   struct callback *callback = r->callback.fn != NULL ? &r->callback : NULL;
+  if (status == AGG_OK) take_time(c, r);
   r->status = status;
+  atomic_fetch_add(&c->completed, 1);
   atomic_store(&c->queues[r->priority].ring[r->seq % COMM_OPS_MAX], NULL);
+  if (r->internal) return; /* nobody waits for it, and it is posted again */
   atomic_fetch_add_explicit(&c->operations, 1, memory_order_relaxed);
   r->callback.status = status;
   r->callback.after = callback_after;

@@ -97,34 +97,78 @@ static void fill_plane_ops(struct agg_request *r, const struct op_args *a, const
   }
 }
 
+static struct agg_request *take_request(struct agg_comm *c, agg_error_t *err) {
+  if (c->free_requests == NULL && comm_reserve_requests(c) != AGG_OK) {
+    err_set(err, AGG_ENOMEM, "no memory for a request");
+    return NULL;
+  }
+  struct agg_request *r = c->free_requests;
+  c->free_requests = r->next_free;
+  return r;
+}
+
+/* With post_lock: fills the request and makes it visible to the planes. */
+static void publish(struct agg_comm *c, struct agg_request *r, const struct op_args *a, const struct op_layout *l, double timeout,
+                    uint32_t refs) {
+  struct comm_queue *q = &c->queues[r->priority];
+  r->seq = atomic_load_explicit(&q->posted, memory_order_relaxed);
+  r->reactor = comm_reactor(c, r->priority);
+  r->posted_ns = clock_now_ns();
+  r->alone = atomic_load(&c->completed) == atomic_load_explicit(&c->posts, memory_order_relaxed);
+  r->number = atomic_fetch_add(&c->posts, 1) + 1;
+  atomic_store_explicit(&r->done, 0, memory_order_relaxed);
+  atomic_store_explicit(&r->refs, refs, memory_order_relaxed);
+  atomic_store_explicit(&r->planes_left, c->setup.plan.lanes, memory_order_relaxed);
+  fill_plane_ops(r, a, l, timeout >= 1e9 ? UINT64_MAX : r->posted_ns + (uint64_t)(timeout * 1e9));
+  atomic_store(&q->ring[r->seq % COMM_OPS_MAX], r);
+  atomic_store(&q->posted, r->seq + 1);
+}
+
+/* With post_lock: the round of times, where one is due. Every rank comes to it at the same operation. */
+static void post_round(struct agg_comm *c) {
+  struct comm_queue *q = &c->queues[AGG_PRIORITY_NORMAL];
+  uint32_t seq = atomic_load_explicit(&q->posted, memory_order_relaxed);
+  struct op_desc desc = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .redop = AGG_MIN, .count = TUNE_VALUES};
+  struct op_args a = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .redop = AGG_MIN, .count = TUNE_VALUES};
+  struct agg_request *r = c->round;
+  struct op_layout l;
+  if (!tune_round_due(c->tune, seq)) return;
+  desc.forest = (uint8_t)plan_forest(&c->setup.plan, OP_ALLREDUCE, TUNE_VALUES * sizeof(float));
+  (void)op_layout_init(&l, &desc, &c->setup.plan.forest[desc.forest], c->setup.plan.lanes, c->setup.plan.chunk_bytes, NULL);
+  a.send = c->tune->give;
+  a.recv = c->tune->agreed;
+  r->priority = AGG_PRIORITY_NORMAL;
+  r->internal = 1;
+  r->sample = TUNE_NONE;
+  publish(c, r, &a, &l, c->setup.timeout_s, 0);
+}
+
 /* With post_lock: the next sequence number, visible to the planes when it returns. */
-static int enqueue(struct agg_comm *c, const struct op_args *a, const struct op_layout *l, const agg_op_options_t *o, int wanted,
+static int enqueue(struct agg_comm *c, const struct op_args *a, struct op_layout *l, const agg_op_options_t *o, int wanted,
                    struct agg_request **out, agg_error_t *err) {
   unsigned priority = o != NULL ? (unsigned)o->priority : AGG_PRIORITY_NORMAL;
   struct comm_queue *q = &c->queues[priority];
   uint32_t seq = atomic_load_explicit(&q->posted, memory_order_relaxed);
-  int status = atomic_load(&c->status);
+  int status = atomic_load(&c->status), tuned = c->tune != NULL && priority == AGG_PRIORITY_NORMAL;
   if (status != AGG_OK) return status; /* its text is in the handle already */
   if (atomic_load(&q->ring[seq % COMM_OPS_MAX]) != NULL)
     return err_set(err, AGG_ELIMIT, "%u operations are outstanding on this communicator: wait for some first", COMM_OPS_MAX);
-  if (c->free_requests == NULL && comm_reserve_requests(c) != AGG_OK) return err_set(err, AGG_ENOMEM, "no memory for a request");
-  struct agg_request *r = c->free_requests;
-  c->free_requests = r->next_free;
-  double timeout = o != NULL && o->timeout_s > 0 ? o->timeout_s : c->setup.timeout_s;
+  struct agg_request *r = take_request(c, err);
+  if (r == NULL) return AGG_ENOMEM;
   r->priority = priority;
-  r->seq = seq;
-  r->reactor = comm_reactor(c, priority);
-  r->posted_ns = clock_now_ns();
   r->callback.fn = o != NULL ? o->callback : NULL;
   r->callback.user = o != NULL ? o->user : NULL;
-  atomic_store_explicit(&r->done, 0, memory_order_relaxed);
-  atomic_store_explicit(&r->refs, (uint32_t)wanted + (r->callback.fn != NULL), memory_order_relaxed);
-  atomic_store_explicit(&r->planes_left, c->setup.plan.lanes, memory_order_relaxed);
-  fill_plane_ops(r, a, l, timeout >= 1e9 ? UINT64_MAX : r->posted_ns + (uint64_t)(timeout * 1e9));
+  r->internal = 0;
+  r->sample = TUNE_NONE;
+  if (tuned) tune_settle(c->tune, seq);
+  if (tuned && a->kind == OP_ALLREDUCE) {
+    l->desc.forest = (uint8_t)tune_forest(c->tune, l->desc.count * l->elem_bytes, &r->sample);
+    r->generation = atomic_load(&c->tune->generation);
+  }
+  publish(c, r, a, l, o != NULL && o->timeout_s > 0 ? o->timeout_s : c->setup.timeout_s, (uint32_t)wanted + (r->callback.fn != NULL));
   atomic_fetch_add(&c->refs, 1);
   *out = r;
-  atomic_store(&q->ring[seq % COMM_OPS_MAX], r);
-  atomic_store(&q->posted, seq + 1);
+  if (tuned) post_round(c);
   return AGG_OK;
 }
 

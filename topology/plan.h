@@ -31,6 +31,15 @@ struct plan_table {
   struct plan_rule rule[PLAN_RULES_MAX];
 };
 
+/* Sizes of operations, for predictions: size s is from 2^(s + 6) bytes to twice as many; the first and the last take what is beyond. */
+#define PLAN_SIZES 28u
+static inline uint32_t plan_size_of(uint64_t bytes) {
+  uint32_t log2 = bytes == 0 ? 0 : 63u - (uint32_t)__builtin_clzll(bytes);
+  return log2 <= 6 ? 0 : log2 - 6 < PLAN_SIZES ? log2 - 6 : PLAN_SIZES - 1;
+}
+/* The middle of size s, on a scale of factors. */
+static inline uint64_t plan_size_bytes(uint32_t s) { return (1ull << (s + 6)) + (1ull << (s + 6)) / 2; }
+
 struct plan {
   uint32_t workers, servers;
   uint32_t lanes, window, chunk_bytes;
@@ -38,6 +47,9 @@ struct plan {
   uint32_t n_forests;
   struct forest forest[PLAN_FORESTS_MAX];  /* their maps are `map` */
   struct plan_table table[OP_KIND_COUNT]; /* n == 0: forest 0 for all sizes */
+  /* For changes by measured times (libagg/tune.h): whether there may be any, and seconds of an allreduce by size and forest, 0: unknown. */
+  uint8_t tunable;
+  float predicted[PLAN_SIZES][PLAN_FORESTS_MAX];
 };
 
 /* Moves with its struct: plain assignment hands it over, one holder calls plan_fini. Takes a zeroed one. */

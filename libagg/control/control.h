@@ -128,6 +128,7 @@ struct member_config {
   const char *servers;                 /* "host:port,..." or "" */
   const char *plan;                    /* as configured */
   int strict;                          /* sums in rank order only */
+  int tune;                            /* measured times may change the plan */
   uint32_t lanes, window, chunk_bytes; /* as configured, 0: chosen; differing values of the ranks are AGG_EMISMATCH naming both */
   double timeout_s, join_timeout_s;
   const struct control_node *self; /* borrowed during the call */

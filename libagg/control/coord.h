@@ -96,7 +96,7 @@ struct group {
   /* what the first that joined said, which the others must say too */
   uint32_t first_rank, lanes, window, chunk_bytes;
   char *servers, *plan;
-  uint8_t strict;
+  uint8_t strict, tune;
   double join_s; /* the shortest of the members' */
   uint64_t deadline_ns;
   struct event *timer;        /* deadline of everything before RUNNING */

@@ -98,6 +98,7 @@ static int agree(const struct group *g, const Ctl__Join *j, agg_error_t *err) {
   if ((rc = differs_text(&w, "the servers", "AGG_SERVERS", g->servers, j->servers, err)) != AGG_OK) return rc;
   if ((rc = differs_text(&w, "the plan", "AGG_PLAN", g->plan, j->plan, err)) != AGG_OK) return rc;
   if ((rc = differs_u32(&w, "reproducible sums (1: strict)", "AGG_REPRODUCIBLE", g->strict, j->strict != 0, err)) != AGG_OK) return rc;
+  if ((rc = differs_u32(&w, "measured times (1: auto)", "AGG_TUNE", g->tune, j->tune != 0, err)) != AGG_OK) return rc;
   if ((rc = differs_u32(&w, "the lanes", "AGG_LANES", g->lanes, j->lanes, err)) != AGG_OK) return rc;
   if ((rc = differs_u32(&w, "the window", "AGG_WINDOW", g->window, j->window, err)) != AGG_OK) return rc;
   if ((rc = differs_u32(&w, "the chunk size", "AGG_CHUNK", g->chunk_bytes, j->chunk_bytes, err)) != AGG_OK) return rc;

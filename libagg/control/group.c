@@ -135,6 +135,7 @@ int group_create(struct coordinator *c, const Ctl__Join *j, unsigned key, struct
   g->window = j->window;
   g->chunk_bytes = j->chunk_bytes;
   g->strict = j->strict != 0;
+  g->tune = j->tune != 0;
   g->servers = strdup(j->servers);
   g->plan = strdup(j->plan);
   g->setup.timeout_s = j->timeout_s;

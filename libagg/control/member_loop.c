@@ -70,6 +70,7 @@ static void send_join(struct member *m) {
   j.servers = (char *)(uintptr_t)c->servers; /* protobuf-c has no const fields; packing only reads */
   j.plan = (char *)(uintptr_t)c->plan;
   j.strict = c->strict != 0;
+  j.tune = c->tune != 0;
   j.lanes = c->lanes;
   j.window = c->window;
   j.chunk_bytes = c->chunk_bytes;

@@ -1,4 +1,5 @@
 /* Plans between their encoded form and struct plan. Every count and index from outside is checked here, or by the builders of forests. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ struct message_plan {
   Ctl__Part parts[PLAN_FORESTS_MAX][FOREST_PARTS_MAX], *part_list[PLAN_FORESTS_MAX][FOREST_PARTS_MAX];
   Ctl__Table tables[OP_KIND_COUNT], *table_list[OP_KIND_COUNT];
   Ctl__Rule rules[OP_KIND_COUNT][PLAN_RULES_MAX], *rule_list[OP_KIND_COUNT][PLAN_RULES_MAX];
+  float predicted[PLAN_SIZES * PLAN_FORESTS_MAX];
   uint32_t *sizes; /* of groups, then of racks, then the servers' racks */
 };
 
@@ -55,6 +57,14 @@ static void put_tables(struct message_plan *m, const struct plan *plan) {
   m->plan.tables = m->table_list;
 }
 
+static void put_predicted(struct message_plan *m, const struct plan *plan) {
+  if (!plan->tunable) return;
+  for (uint32_t s = 0; s < PLAN_SIZES; s++)
+    for (uint32_t f = 0; f < plan->n_forests; f++) m->predicted[s * plan->n_forests + f] = plan->predicted[s][f];
+  m->plan.n_predicted = (size_t)PLAN_SIZES * plan->n_forests;
+  m->plan.predicted = m->predicted;
+}
+
 static int put_map(struct message_plan *m, const struct forest_map *map) {
   if (map == NULL) return AGG_OK;
   m->sizes = calloc((size_t)map->groups + map->racks + map->servers + 1, sizeof *m->sizes);
@@ -85,6 +95,7 @@ struct message_plan *message_plan_make(const struct plan *plan) {
   m->plan.servers = plan->servers;
   put_forests(m, plan);
   put_tables(m, plan);
+  put_predicted(m, plan);
   if (put_map(m, plan->map) == AGG_OK) return m;
   message_plan_free(m);
   return NULL;
@@ -137,6 +148,9 @@ int message_plan_check(const Ctl__Plan *p, uint32_t workers, uint32_t servers, a
     for (size_t k = 0; k < f->n_parts; k++)
       if (f->parts[k]->kind >= FOREST_KIND_COUNT || f->parts[k]->arity > FOREST_ARITY_MAX) return bad(err, "kind of forest");
   }
+  if (p->n_predicted != 0 && p->n_predicted != PLAN_SIZES * p->n_forests) return bad(err, "number of predicted times");
+  for (size_t i = 0; i < p->n_predicted; i++)
+    if (!isfinite(p->predicted[i]) || p->predicted[i] < 0) return bad(err, "predicted time");
   int rc = check_tables(p, err);
   return rc == AGG_OK ? check_map(p, err) : rc;
 }
@@ -171,6 +185,8 @@ int message_plan_take(const Ctl__Plan *from, struct plan *out, agg_error_t *err)
     for (size_t i = 0; i < t->n_rules; i++)
       to.table[k].rule[i] = (struct plan_rule){.from_bytes = t->rules[i]->from_bytes, .forest = t->rules[i]->forest};
   }
+  to.tunable = from->n_predicted != 0;
+  for (size_t i = 0; i < from->n_predicted; i++) to.predicted[i / from->n_forests][i % from->n_forests] = from->predicted[i];
   if (rc != AGG_OK) {
     plan_fini(&to);
     if (rc != AGG_ENOMEM) rc = err_prefix(err, "it sent a plan that cannot be");

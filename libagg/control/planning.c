@@ -224,6 +224,26 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   explain_fini(&e);
 }
 
+/* What each forest of an automatic plan is predicted to take, so that the ranks can hold their times against it. */
+static int predict(struct group *g, const struct planning *p, agg_error_t *err) {
+  struct plan *plan = &g->setup.plan;
+  struct cost_setting setting = {.lanes = plan->lanes, .window = plan->window, .chunk_bytes = plan->chunk_bytes};
+  struct fabric known;
+  if (!g->tune || plan->n_forests < 2 || (g->plan[0] != '\0' && strcmp(g->plan, "auto") != 0)) return AGG_OK;
+  int rc = fabric_copy(&known, &p->fabric, err);
+  if (rc != AGG_OK) return rc;
+  fabric_assume(&known, &g->c->cost);
+  for (uint32_t f = 0; rc == AGG_OK && f < plan->n_forests; f++) {
+    struct cost_profile profile;
+    rc = cost_profile(&g->c->cost, &known, &plan->forest[f], OP_ALLREDUCE, &profile, err);
+    for (uint32_t s = 0; rc == AGG_OK && s < PLAN_SIZES; s++)
+      plan->predicted[s][f] = (float)cost_predict(&profile, &setting, plan_size_bytes(s)).seconds;
+  }
+  plan->tunable = rc == AGG_OK;
+  fabric_fini(&known);
+  return rc;
+}
+
 int planning_make(struct group *g, agg_error_t *err) {
   struct planning p = {.g = g, .nodes = g->setup.n_nodes};
   int rc = make_fabric(&p, err);
@@ -235,6 +255,7 @@ int planning_make(struct group *g, agg_error_t *err) {
                            .chunk_bytes = g->chunk_bytes,
                            .strict = g->strict};
   if (rc == AGG_OK) rc = plan_make(&r, &g->setup.plan, err);
+  if (rc == AGG_OK) rc = predict(g, &p, err);
   if (rc == AGG_OK) say_why(g, &r);
   fabric_fini(&p.fabric);
   free(p.by_host);
