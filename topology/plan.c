@@ -2,6 +2,7 @@
 #include "topology/plan.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,4 +125,28 @@ int plan_check(const struct plan *plan, uint32_t self, agg_error_t *err) {
   for (unsigned kind = 0; rc == AGG_OK && kind < OP_KIND_COUNT; kind++) rc = check_table(plan, kind, err);
   for (uint32_t i = 0; rc == AGG_OK && i < plan->n_forests; i++) rc = check_forest(plan, i, self, err);
   return rc == AGG_OK && self >= plan->workers ? check_server(plan, self, err) : rc;
+}
+
+/* ---- words ------------------------------------------------------------------------------------------------------------------------------ */
+
+static const char *size_text(uint64_t bytes, char *buf, size_t cap) {
+  static const char units[] = " KMGTPE";
+  unsigned unit = 0;
+  while (bytes >= 1024 && bytes % 1024 == 0) bytes /= 1024, unit++;
+  snprintf(buf, cap, unit != 0 ? "%llu%c" : "%llu", (unsigned long long)bytes, units[unit]);
+  return buf;
+}
+
+const char *plan_text(const struct plan *plan, char *buf, size_t cap) {
+  const struct plan_table *t = &plan->table[OP_ALLREDUCE];
+  char name[96], size[32];
+  size_t at = 0;
+  buf[0] = '\0';
+  for (uint32_t i = 0; i < (t->n != 0 ? t->n : 1) && at < cap; i++) {
+    uint32_t forest = t->n != 0 ? t->rule[i].forest : 0;
+    int last = i + 1 >= t->n;
+    at += (size_t)snprintf(buf + at, cap - at, "%s%s%s%s", i != 0 ? ", " : "", forest_name(&plan->forest[forest], name, sizeof name),
+                           last ? "" : " to ", last ? "" : size_text(t->rule[i + 1].from_bytes, size, sizeof size));
+  }
+  return buf;
 }

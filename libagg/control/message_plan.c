@@ -189,8 +189,10 @@ int message_plan_take(const Ctl__Plan *from, struct plan *out, agg_error_t *err)
   for (size_t i = 0; i < from->n_predicted; i++) to.predicted[i / from->n_forests][i % from->n_forests] = from->predicted[i];
   if (rc != AGG_OK) {
     plan_fini(&to);
-    if (rc != AGG_ENOMEM) rc = err_prefix(err, "it sent a plan that cannot be");
-    return rc;
+    if (rc == AGG_ENOMEM) return rc;
+    (void)err_prefix(err, "it sent a plan that cannot be");
+    if (err != NULL) err->code = AGG_EPROTO;
+    return AGG_EPROTO;
   }
   *out = to;
   return AGG_OK;

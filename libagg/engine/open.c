@@ -260,17 +260,26 @@ void node_roles(const struct plan *plan, uint32_t self, uint8_t *roles) {
   each_edge(plan, self, note_role, roles);
 }
 
-/* A server makes every result in scratch. A worker folds into scratch where it is an inner node; where it is a root, the trees are chosen
- * so that the result is wanted right there. */
+/* Every worker is the root of some tree: then the tree of a rooted operation is the one whose root wants the result. */
+static int all_are_roots(const struct forest *f) {
+  for (uint32_t worker = 0; worker < f->workers; worker++)
+    if (forest_rooted_at(f, worker) == NONE) return 0;
+  return 1;
+}
+
+/* A server makes every result in scratch. A worker folds into scratch where it is an inner node, and where it is a root of results that only
+ * others want. */
 uint32_t node_scratch_wanted(const struct plan *plan, uint32_t self) {
-  int server = self >= plan->workers, inner = 0;
+  if (self >= plan->workers) return plan->window;
   for (uint32_t i = 0; i < plan->n_forests; i++) {
     const struct forest *f = &plan->forest[i];
-    if (self >= forest_nodes(f)) continue;
-    for (uint32_t t = 0; t < f->trees && !inner; t++)
-      if (forest_member(f, t, self)) inner = forest_parent(f, t, self) != NONE && forest_n_children(f, t, self) != 0;
+    int at_home = all_are_roots(f);
+    for (uint32_t t = 0; t < f->trees; t++) {
+      if (!forest_member(f, t, self) || forest_n_children(f, t, self) == 0) continue;
+      if (!at_home || forest_parent(f, t, self) != NONE) return 2 * plan->window;
+    }
   }
-  return server ? plan->window : inner ? 2 * plan->window : 0;
+  return 0;
 }
 
 static void note_count(void *user, uint32_t peer, int up) {

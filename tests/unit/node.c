@@ -545,7 +545,7 @@ static void run_group(uint64_t seed) {
   memset(&g, 0, sizeof g);
   g.rng.state = seed;
   unsigned kind = (unsigned)rng_below(&g.rng, FOREST_KIND_COUNT);
-  uint32_t workers = 1 + (uint32_t)rng_below(&g.rng, 8), servers = kind == FOREST_STAR ? 1 + (uint32_t)rng_below(&g.rng, 3) : 0;
+  uint32_t workers = 1 + (uint32_t)rng_below(&g.rng, 8), servers = 1 + (uint32_t)rng_below(&g.rng, 3);
   g.plan = plan_of(kind, workers, servers, 1);
   g.plan.window = 1 + (uint32_t)rng_below(&g.rng, 5);
   g.n_nodes = workers + servers;
