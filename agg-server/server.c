@@ -17,6 +17,7 @@
 #include "base/state.h"
 #include "base/util.h"
 #include "control/planning.h"
+#include "describe.h"
 #include "job.h"
 #include "topology/cost.h"
 
@@ -153,11 +154,13 @@ static int make_events(struct server *s, agg_error_t *err) {
 }
 
 static void describe_self(struct server *s) {
+  struct calibration calibration;
   if (gethostname(s->self.host, sizeof s->self.host) != 0) str_copy(s->self.host, sizeof s->self.host, "unknown");
   s->self.host[sizeof s->self.host - 1] = '\0';
   s->self.pid = (uint32_t)getpid();
   s->self.reactors = s->reactors.n;
-  s->self.rails = MIN_OF(reactor_rails(s->reactors.list[0]), (uint32_t)CONTROL_RAILS_MAX);
+  calibrate(s->log, &calibration);
+  describe_node(&s->self, s->reactors.list[0], &calibration, MIN_OF(s->config->job_memory_limit, s->config->memory_limit));
   s->self.n_addresses = s->reactors.n_addresses;
   s->self.addresses = s->reactors.addresses;
 }

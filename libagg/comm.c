@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/util.h"
+#include "describe.h"
 
 #define FLUSH_LIMIT_NS 2000000000ull /* for the last notices to be on their way when a communicator is destroyed */
 #define REQUESTS_A_SLAB 64u
@@ -52,8 +53,8 @@ int comm_reserve_requests(struct agg_comm *c) {
 /* ---- joining -------------------------------------------------------------------------------------------------------------------- */
 
 static int describe_self(struct agg *a, struct control_node *self, agg_error_t *err) {
-  *self = (struct control_node){
-      .pid = (uint32_t)getpid(), .reactors = a->n_reactors, .rails = MIN_OF(reactor_rails(a->reactors[0]), (uint32_t)CONTROL_RAILS_MAX)};
+  *self = (struct control_node){.pid = (uint32_t)getpid(), .reactors = a->n_reactors};
+  describe_node(self, a->reactors[0], &a->calibration, a->config.memory_limit);
   str_copy(self->host, sizeof self->host, a->host);
   self->addresses = calloc((size_t)a->n_reactors * PLANE_TPS_MAX, sizeof *self->addresses);
   if (self->addresses == NULL) return err_set(err, AGG_ENOMEM, "no memory for addresses");

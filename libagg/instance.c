@@ -186,6 +186,7 @@ int agg_open(const agg_config_t *config, agg_t **out, agg_error_t *err) {
   pthread_mutex_init(&a->lock, NULL);
   mem_registry_init(&a->memory);
   say_config(a);
+  calibrate(&a->log, &a->calibration);
   rc = map_alive_page(a, err);
   if (rc == AGG_OK) rc = read_planning(a, err);
   if (rc == AGG_OK) rc = callbacks_create(&a->callbacks, err);

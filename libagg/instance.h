@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "calibrate.h"
 #include "callback.h"
 #include "control/control.h"
 #include "mem/registry.h"
@@ -21,6 +22,7 @@ struct agg {
   uint32_t *alive; /* a page that the kernel wipes in a forked child: 1 here, 0 there */
   struct topo *topo; /* as AGG_TOPO describes it, or NULL */
   struct cost cost;  /* the planner's constants */
+  struct calibration calibration;
   struct control *control;
   struct reactor *reactors[REACTORS_MAX];
   unsigned n_reactors;

@@ -523,7 +523,7 @@ unsigned reactor_tps(const struct reactor *r, struct plane_tp out[PLANE_TPS_MAX]
 
 uint32_t reactor_rails(const struct reactor *r) {
   uint32_t rails = 1;
-  for (unsigned i = 0; i < r->n_tps; i++) rails = MAX_OF(rails, r->tps[i].tp.ops->rails(r->tps[i].tp.tp));
+  for (unsigned i = 0; i < r->n_tps; i++) rails = MAX_OF(rails, r->tps[i].tp.ops->ports(r->tps[i].tp.tp, NULL, 0));
   return rails;
 }
 

@@ -109,6 +109,13 @@ enum tp_caps {
   TP_CAP_SPIN = 8        /* polling is a read of memory: spinning is worth it. Otherwise a poll is a system call */
 };
 
+/* A way out of the host. */
+struct tp_port {
+  char name[64];        /* "mlx5_0:1", "eth0" */
+  uint64_t bytes_per_s; /* each way, as the line has it; 0: unknown */
+  int numa;             /* node that it is plugged in at; -1: unknown */
+};
+
 struct tp_ops {
   const char *name;
   uint32_t caps;
@@ -122,8 +129,8 @@ struct tp_ops {
   size_t (*address)(struct tp *tp, void *buf);
   /* 1 when a peer with this address can be reached by this transport, 0 when not (another host, malformed). */
   int (*reach)(struct tp *tp, const void *address, size_t len);
-  /* How many NICs lanes are dealt over: at least 1. */
-  uint32_t (*rails)(const struct tp *tp);
+  /* The NICs (ports) that lanes are dealt over: writes as many as fit and returns how many there are. 0: none, or it cannot be said. */
+  unsigned (*ports)(const struct tp *tp, struct tp_port *out, unsigned max);
 
   /* Registers memory. AGG_ENOMEM, AGG_ELIMIT, AGG_ESYS. Ranges may overlap others (each has a key of its own). */
   int (*mem_reg)(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err);

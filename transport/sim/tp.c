@@ -160,7 +160,7 @@ static int wake_fd(struct tp *tp) {
 #define SIM_OPS(caps_)                                                                                                            \
   {                                                                                                                               \
     .name = "sim", .caps = (caps_), .open = open_##caps_, .close = close_tp, .address = address, .reach = reach,                  \
-    .rails = tp_unsupported_rails, .mem_reg = mem_reg, .mem_dereg = mem_dereg, .raddr = sim_tp_raddr, .lane_open = sim_lane_open, \
+    .ports = tp_unsupported_ports, .mem_reg = mem_reg, .mem_dereg = mem_dereg, .raddr = sim_tp_raddr, .lane_open = sim_lane_open, \
     .lane_close = sim_lane_close, .put = sim_lane_put, .poll = poll_tp, .arm = arm, .fd = wake_fd, .map = sim_lane_map,           \
     .fence = sim_lane_fence, .shut = sim_lane_shut,                                                                               \
   }

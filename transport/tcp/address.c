@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/util.h"
+#include "sysfs.h"
 
 #define BLOB_HEAD 6
 #define BLOB_VERSION 1
@@ -148,6 +149,42 @@ int tcp_address_choose(const struct tp_config *config, struct net_addr *listen_a
     n = kept > 0 ? kept : loopback_addr(adv);
   }
   return n;
+}
+
+/* ---- the way out ---- */
+
+/* The network device that has the address. */
+static int device_of(const struct net_addr *a, char *name, size_t cap) {
+  struct ifaddrs *list = NULL;
+  unsigned char want[16], have[16];
+  unsigned n = 0, m = 0;
+  int found = 0;
+  if (getifaddrs(&list) != 0) return 0;
+  host_bytes(a, want, &n);
+  for (const struct ifaddrs *i = list; i != NULL && !found; i = i->ifa_next) {
+    if (i->ifa_addr == NULL || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)) continue;
+    struct net_addr b = {.len = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)};
+    memcpy(&b.ss, i->ifa_addr, b.len);
+    host_bytes(&b, have, &m);
+    found = m == n && memcmp(want, have, n) == 0;
+    if (found) str_copy(name, cap, i->ifa_name);
+  }
+  freeifaddrs(list);
+  return found;
+}
+
+unsigned tcp_address_port(const struct net_addr *adv, int n, struct tp_port *out, unsigned max) {
+  for (int i = 0; i < n; i++) {
+    char device[IF_NAMESIZE];
+    if (net_is_loopback(&adv[i]) || !device_of(&adv[i], device, sizeof device)) continue;
+    if (max > 0) {
+      str_copy(out->name, sizeof out->name, device);
+      out->bytes_per_s = sysfs_netdev_speed(device);
+      out->numa = sysfs_numa("/sys/class/net/%s/device/numa_node", device);
+    }
+    return 1;
+  }
+  return 0;
 }
 
 /* ---- the blob ---- */

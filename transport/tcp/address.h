@@ -19,6 +19,9 @@
  * is unknown. Returns the number of addresses to tell, at least 1. Resolves names, so it may block. */
 int tcp_address_choose(const struct tp_config *config, struct net_addr *listen_at, struct net_addr *adv, agg_error_t *err);
 
+/* The network device with the first of these addresses that leaves the host: 1, or 0 where none does. See tp_ops.ports. */
+unsigned tcp_address_port(const struct net_addr *adv, int n, struct tp_port *out, unsigned max);
+
 /* Writes the blob into buf (TP_ADDRESS_MAX bytes); returns its length. */
 size_t tcp_address_encode(const struct net_addr *addrs, int n, uint16_t port, void *buf);
 /* Returns the number of addresses, or 0 when the blob is malformed. addrs holds TCP_ADDRS_MAX. */

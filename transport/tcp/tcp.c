@@ -210,6 +210,8 @@ static void tcp_close(struct tp *tp) {
   free(tp);
 }
 
+static unsigned tcp_ports(const struct tp *tp, struct tp_port *out, unsigned max) { return tcp_address_port(tp->adv, tp->n_adv, out, max); }
+
 static size_t tcp_address(struct tp *tp, void *buf) { return tcp_address_encode(tp->adv, tp->n_adv, tp->port, buf); }
 
 static int tcp_reach(struct tp *tp, const void *address, size_t len) {
@@ -227,7 +229,7 @@ const struct tp_ops tp_tcp = {
     .reach = tcp_reach,
     .mem_reg = tcp_mem_reg,
     .mem_dereg = tcp_mem_dereg,
-    .rails = tp_unsupported_rails,
+    .ports = tcp_ports,
     .raddr = tcp_raddr,
     .lane_open = tcp_lane_open,
     .lane_close = tcp_lane_close,

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "doctor/doctor.h"
 #include "internal.h"
+#include "sysfs.h"
 #include "tps.h"
 
 #define EVENTS_EVERY 1024 /* polls */
@@ -290,7 +291,16 @@ static int verbs_reach(struct tp *tp, const void *address, size_t len) {
   return 0;
 }
 
-static uint32_t verbs_rails(const struct tp *tp) { return tp->n_rails; }
+static unsigned verbs_ports(const struct tp *tp, struct tp_port *out, unsigned max) {
+  for (unsigned i = 0; i < tp->n_rails && i < max; i++) {
+    const struct rail *r = &tp->rails[i];
+    const char *device = ibv_get_device_name(r->ctx->device);
+    str_copy(out[i].name, sizeof out[i].name, r->name);
+    out[i].bytes_per_s = sysfs_port_speed(device, r->port_num);
+    out[i].numa = sysfs_numa("/sys/class/infiniband/%s/device/numa_node", device);
+  }
+  return tp->n_rails;
+}
 
 const struct tp_ops tp_verbs = {
     .name = "verbs",
@@ -299,7 +309,7 @@ const struct tp_ops tp_verbs = {
     .close = verbs_close,
     .address = verbs_address,
     .reach = verbs_reach,
-    .rails = verbs_rails,
+    .ports = verbs_ports,
     .mem_reg = verbs_mem_reg,
     .mem_dereg = verbs_mem_dereg,
     .raddr = verbs_raddr,
