@@ -284,7 +284,11 @@ END_TEST
 START_TEST(lanes_of_any_index) {
   struct end *a = end_open(), *b = end_open();
   static const uint32_t index[] = {0, 1, 2, 15, UINT32_MAX};
-  ck_assert_uint_ge(OPS->rails(a->tp), 1);
+  struct tp_port ports[2] = {{.name = ""}, {.name = "untouched"}};
+  unsigned n = OPS->ports(a->tp, ports, 1);
+  ck_assert_uint_eq(OPS->ports(a->tp, NULL, 0), n);
+  ck_assert_str_eq(ports[1].name, "untouched");
+  ck_assert(n == 0 || (ports[0].name[0] != '\0' && memchr(ports[0].name, '\0', sizeof ports[0].name) != NULL));
   for (uint32_t i = 0; i < ARRAY_LEN(index); i++) {
     struct lane la, lb;
     struct lane_options o = {.index = index[i]};
