@@ -1,6 +1,7 @@
 /* The public functions: check the handle, hand over. No logic of their own. */
 #include "agg.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,6 +92,29 @@ int agg_comm_get_info(const agg_comm_t *c, agg_comm_info_t *info) {
     made.chunks += call.stats.chunks;
   }
   *info = made;
+  return AGG_OK;
+}
+
+/* Between the middles of two sizes on a scale of factors. */
+static double predicted(const struct plan *plan, uint32_t forest, uint64_t bytes) {
+  uint32_t s = plan_size_of(bytes), other = bytes < plan_size_bytes(s) ? s - (s > 0) : s + (s + 1 < PLAN_SIZES);
+  double here = (double)plan->predicted[s][forest], there = (double)plan->predicted[other][forest];
+  if (other == s || here <= 0 || there <= 0 || bytes == 0) return here;
+  double part = log((double)bytes / (double)plan_size_bytes(s)) / log((double)plan_size_bytes(other) / (double)plan_size_bytes(s));
+  return here * pow(there / here, part);
+}
+
+int agg_comm_predict(agg_comm_t *c, size_t bytes, agg_prediction_t *prediction) {
+  if (c == NULL || prediction == NULL || prediction->size != sizeof *prediction) return AGG_EINVAL;
+  if (agg_usable(c->agg) != AGG_OK) return AGG_EFORKED;
+  const struct plan *plan = &c->setup.plan;
+  uint32_t forest = plan_forest(plan, OP_ALLREDUCE, bytes);
+  pthread_mutex_lock(&c->post_lock);
+  if (c->tune != NULL && c->tune->changed[plan_size_of(bytes)]) forest = c->tune->forest[plan_size_of(bytes)];
+  pthread_mutex_unlock(&c->post_lock);
+  agg_prediction_t made = {.size = sizeof made, .seconds = predicted(plan, forest, bytes), .bound_s = plan->bound * (double)bytes};
+  forest_name(&plan->forest[forest], made.forest, sizeof made.forest);
+  *prediction = made;
   return AGG_OK;
 }
 

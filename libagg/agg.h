@@ -240,6 +240,17 @@ typedef struct agg_comm_info {
 
 AGG_API int agg_comm_get_info(const agg_comm_t *comm, agg_comm_info_t *info);
 
+/* What the planner thought of an allreduce of so many bytes when the communicator was made. */
+typedef struct agg_prediction {
+  size_t size;      /* sizeof(agg_prediction_t), set by the caller */
+  double seconds;   /* predicted; 0: unknown */
+  double bound_s;   /* that no plan can go below, by the speed of the workers' NICs; 0: unknown */
+  char forest[128]; /* that such an operation takes now: "hybrid: star 60 %, direct 40 %" */
+} agg_prediction_t;
+
+/* Any thread. AGG_EINVAL: NULL, or another size of the struct. */
+AGG_API int agg_comm_predict(agg_comm_t *comm, size_t bytes, agg_prediction_t *prediction);
+
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
 /* Host memory that peers on the same host read and write in place and that NICs reach without registration at each

@@ -21,6 +21,7 @@ enum {
   OPT_OUTSTANDING,
   OPT_SIZES,
   OPT_MODEL,
+  OPT_EXPLAIN,
   OPT_JSON,
   OPT_CHECK,
   OPT_HELP,
@@ -44,6 +45,7 @@ static const struct option LONG_OPTIONS[] = {
     {"priority", required_argument, NULL, OPT_PRIORITY},
     {"outstanding", required_argument, NULL, OPT_OUTSTANDING},
     {"model", required_argument, NULL, OPT_MODEL},
+    {"explain", no_argument, NULL, OPT_EXPLAIN},
     {"json", no_argument, NULL, OPT_JSON},
     {"check", required_argument, NULL, OPT_CHECK},
     {"help", no_argument, NULL, OPT_HELP},
@@ -73,6 +75,7 @@ void args_help(void) {
       "      --outstanding K    post K operations, then wait for all of them (1)\n"
       "      --model NAME       the gradients of resnet50 or bert-large: post all, wait for all, time a step\n"
       "      --check 0|1        check every element of the first and last timed operation (1)\n"
+      "      --explain          beside each allreduce: what was predicted, the bound by the NICs, and over what it went\n"
       "      --json             one JSON object a line instead of the table\n"
       "      --help, --version\n"
       "\n"
@@ -261,6 +264,9 @@ static int take_option(struct out *out, struct perf_args *args, struct range *ra
     case OPT_CHECK:
       if (take_u32(out, "--check", text, 0, 1, &flag) != 0) return -1;
       args->check = (int)flag;
+      return 0;
+    case OPT_EXPLAIN:
+      args->explain = 1;
       return 0;
     default:
       args->json = 1;

@@ -304,6 +304,13 @@ static void summarize(const struct run *run, double *times, uint32_t n, double c
   r->cpu_s_per_gb = r->bytes > 0 ? cpu / ((double)r->bytes * 1e-9 * per * n) : 0;
 }
 
+static void predict(const struct run *run, struct perf_result *r) {
+  const struct perf *perf = run->perf;
+  r->prediction.size = sizeof r->prediction;
+  if (run->c->op == OP_ALLREDUCE && perf->args.model == NULL && perf->args.outstanding == 1)
+    (void)agg_comm_predict(perf->comm, r->bytes, &r->prediction);
+}
+
 static int run_all(struct run *run, struct perf_result *result) {
   uint32_t iterations = 0;
   double cpu = 0;
@@ -319,6 +326,7 @@ static int run_all(struct run *run, struct perf_result *result) {
   if (rc == 0) {
     memset(result, 0, sizeof(*result));
     summarize(run, times, iterations, cpu, result);
+    predict(run, result);
     result->wrong = wrong > own_wrong ? wrong : own_wrong; /* a library that sums wrongly must not hide its errors here */
   }
   free(times);

@@ -52,7 +52,7 @@ struct perf_args {
   enum perf_memory memory;
   agg_priority_t priority;
   const struct model *model; /* NULL: sizes */
-  int json, check;
+  int json, check, explain;
 };
 
 enum args_verdict { ARGS_RUN, ARGS_HELP, ARGS_VERSION };
@@ -136,6 +136,7 @@ struct perf_result {
   double algbw, busbw; /* GB/s (1e9) */
   double cpu_s_per_gb; /* all ranks; 0 without bytes */
   uint64_t wrong;      /* all ranks */
+  agg_prediction_t prediction; /* of an allreduce by itself; else all zero */
 };
 
 struct perf {

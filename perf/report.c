@@ -18,8 +18,22 @@ void report_header(const struct perf *perf) {
   } else if (a->outstanding > 1) {
     printf("# %u operations outstanding; times are of a step divided by %u\n", a->outstanding, a->outstanding);
   }
-  printf("%-14s %-5s %-5s %12s %7s %6s %11s %11s %9s %9s %8s %6s\n", "op", "dtype", "redop", "bytes", "inplace", "iters", "median us",
+  printf("%-14s %-5s %-5s %12s %7s %6s %11s %11s %9s %9s %8s %6s", "op", "dtype", "redop", "bytes", "inplace", "iters", "median us",
          "p99 us", "algbw GB/s", "busbw GB/s", "cpu s/GB", "wrong");
+  if (a->explain) printf(" %11s %11s  %s", "predicted", "bound us", "over");
+  printf("\n");
+}
+
+/* "-" for what is not known. */
+static const char *micros(double seconds, char *buf, size_t cap) {
+  snprintf(buf, cap, seconds > 0 ? "%.2f" : "-", seconds * 1e6);
+  return buf;
+}
+
+static void report_prediction(const agg_prediction_t *p) {
+  char predicted[32], bound[32];
+  printf(" %11s %11s  %s", micros(p->seconds, predicted, sizeof predicted), micros(p->bound_s, bound, sizeof bound),
+         p->forest[0] != '\0' ? p->forest : "-");
 }
 
 static void report_json(const struct perf *perf, const struct perf_case *c, const struct perf_result *r) {
@@ -33,6 +47,9 @@ static void report_json(const struct perf *perf, const struct perf_case *c, cons
   printf("\"model\":\"%s\",\"outstanding\":%u,\"iterations\":%u,", a->model != NULL ? a->model->name : "", a->outstanding, r->iterations);
   printf("\"median_us\":%.3f,\"p99_us\":%.3f,\"min_us\":%.3f,\"algbw_GBps\":%.6f,\"busbw_GBps\":%.6f,", r->median_us, r->p99_us, r->min_us,
          r->algbw, r->busbw);
+  if (r->prediction.seconds > 0)
+    printf("\"predicted_us\":%.3f,\"bound_us\":%.3f,\"forest\":\"%s\",", r->prediction.seconds * 1e6, r->prediction.bound_s * 1e6,
+           r->prediction.forest);
   printf("\"cpu_s_per_GB\":%.4f,\"wrong\":%" PRIu64 ",\"checked\":%d}\n", r->cpu_s_per_gb, r->wrong, a->check);
 }
 
@@ -43,9 +60,11 @@ void report_case(const struct perf *perf, const struct perf_case *c, const struc
   } else {
     char wrong[24] = "-";
     if (perf->args.check) snprintf(wrong, sizeof(wrong), "%" PRIu64, r->wrong);
-    printf("%-14s %-5s %-5s %12" PRIu64 " %7s %6u %11.2f %11.2f %10.3f %10.3f %8.3f %6s\n", op_row(c->op)->name, agg_dtype_name(c->dtype),
+    printf("%-14s %-5s %-5s %12" PRIu64 " %7s %6u %11.2f %11.2f %10.3f %10.3f %8.3f %6s", op_row(c->op)->name, agg_dtype_name(c->dtype),
            op_row(c->op)->reduces ? agg_redop_name(c->redop) : "-", r->bytes, c->inplace ? "in" : "out", r->iterations, r->median_us,
            r->p99_us, r->algbw, r->busbw, r->cpu_s_per_gb, wrong);
+    if (perf->args.explain) report_prediction(&r->prediction);
+    printf("\n");
   }
   fflush(stdout);
 }

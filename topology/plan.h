@@ -47,9 +47,9 @@ struct plan {
   uint32_t n_forests;
   struct forest forest[PLAN_FORESTS_MAX]; /* their maps are `map` */
   struct plan_table table[OP_KIND_COUNT]; /* n == 0: forest 0 for all sizes */
-  /* For changes by measured times (libagg/tune.h): whether there may be any, and seconds of an allreduce by size and forest, 0: unknown. */
-  uint8_t tunable;
-  float predicted[PLAN_SIZES][PLAN_FORESTS_MAX];
+  uint8_t tunable;                                /* measured times may change it (libagg/tune.h) */
+  float predicted[PLAN_SIZES][PLAN_FORESTS_MAX]; /* seconds of an allreduce; 0: unknown */
+  double bound;                                   /* seconds a byte that no plan can go below, by the workers' NICs; 0: unknown */
 };
 
 /* Moves with its struct: plain assignment hands it over, one holder calls plan_fini. Takes a zeroed one. */

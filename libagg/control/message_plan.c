@@ -58,7 +58,6 @@ static void put_tables(struct message_plan *m, const struct plan *plan) {
 }
 
 static void put_predicted(struct message_plan *m, const struct plan *plan) {
-  if (!plan->tunable) return;
   for (uint32_t s = 0; s < PLAN_SIZES; s++)
     for (uint32_t f = 0; f < plan->n_forests; f++) m->predicted[s * plan->n_forests + f] = plan->predicted[s][f];
   m->plan.n_predicted = (size_t)PLAN_SIZES * plan->n_forests;
@@ -96,6 +95,8 @@ struct message_plan *message_plan_make(const struct plan *plan) {
   put_forests(m, plan);
   put_tables(m, plan);
   put_predicted(m, plan);
+  m->plan.tunable = plan->tunable;
+  m->plan.bound = plan->bound;
   if (put_map(m, plan->map) == AGG_OK) return m;
   message_plan_free(m);
   return NULL;
@@ -151,6 +152,7 @@ int message_plan_check(const Ctl__Plan *p, uint32_t workers, uint32_t servers, a
   if (p->n_predicted != 0 && p->n_predicted != PLAN_SIZES * p->n_forests) return bad(err, "number of predicted times");
   for (size_t i = 0; i < p->n_predicted; i++)
     if (!isfinite(p->predicted[i]) || p->predicted[i] < 0) return bad(err, "predicted time");
+  if (!isfinite(p->bound) || p->bound < 0) return bad(err, "bound");
   int rc = check_tables(p, err);
   return rc == AGG_OK ? check_map(p, err) : rc;
 }
@@ -185,7 +187,8 @@ int message_plan_take(const Ctl__Plan *from, struct plan *out, agg_error_t *err)
     for (size_t i = 0; i < t->n_rules; i++)
       to.table[k].rule[i] = (struct plan_rule){.from_bytes = t->rules[i]->from_bytes, .forest = t->rules[i]->forest};
   }
-  to.tunable = from->n_predicted != 0;
+  to.tunable = from->tunable && from->n_predicted != 0;
+  to.bound = from->bound;
   for (size_t i = 0; i < from->n_predicted; i++) to.predicted[i / from->n_forests][i % from->n_forests] = from->predicted[i];
   if (rc != AGG_OK) {
     plan_fini(&to);

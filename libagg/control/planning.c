@@ -224,13 +224,25 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   explain_fini(&e);
 }
 
-/* What each forest of an automatic plan is predicted to take, so that the ranks can hold their times against it. */
+/* Seconds a byte that every worker's NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among themselves. */
+static double bound(const struct fabric *f, const struct cost *cost) {
+  double slowest = 0, n = f->workers;
+  if (fabric_one_host(f) || f->workers < 2) return 0;
+  for (uint32_t w = 0; w < f->workers; w++) {
+    uint32_t sharing = 0;
+    double speed = f->link[f->node[w].host].bytes_per_s * cost_efficiency(cost, f);
+    for (uint32_t i = 0; i < fabric_nodes(f) && sharing < 2; i++) sharing += f->node[i].host == f->node[w].host;
+    if (sharing == 1 && speed > 0) slowest = MAX_OF(slowest, 1 / speed);
+  }
+  return f->servers != 0 ? slowest : slowest * 2 * (n - 1) / n;
+}
+
+/* What each forest is predicted to take, so that the ranks can hold their times against it; only an automatic plan changes by them. */
 static int predict(struct group *g, const struct planning *p, agg_error_t *err) {
   struct plan *plan = &g->setup.plan;
   struct cost_setting setting = {.lanes = plan->lanes, .window = plan->window, .chunk_bytes = plan->chunk_bytes};
   struct fabric known;
-  if (!g->tune || plan->n_forests < 2 || (g->plan[0] != '\0' && strcmp(g->plan, "auto") != 0)) return AGG_OK;
-  int rc = fabric_copy(&known, &p->fabric, err);
+  int rc = fabric_copy(&known, &p->fabric, err), automatic = g->plan[0] == '\0' || strcmp(g->plan, "auto") == 0;
   if (rc != AGG_OK) return rc;
   fabric_assume(&known, &g->c->cost);
   for (uint32_t f = 0; rc == AGG_OK && f < plan->n_forests; f++) {
@@ -239,7 +251,8 @@ static int predict(struct group *g, const struct planning *p, agg_error_t *err) 
     for (uint32_t s = 0; rc == AGG_OK && s < PLAN_SIZES; s++)
       plan->predicted[s][f] = (float)cost_predict(&profile, &setting, plan_size_bytes(s)).seconds;
   }
-  plan->tunable = rc == AGG_OK;
+  plan->tunable = rc == AGG_OK && g->tune && plan->n_forests > 1 && automatic;
+  plan->bound = bound(&known, &g->c->cost);
   fabric_fini(&known);
   return rc;
 }
