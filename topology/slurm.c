@@ -84,13 +84,29 @@ static int set_key(struct reader *r, const char *key, const char *value) {
   return FAIL(r, "%.60s is not known: expected SwitchName, Switches, Nodes or LinkSpeed", key);
 }
 
+/* Slurm allows blanks around the =. */
+static void join_keys(char *text) {
+  char *to = text;
+  for (const char *p = text; *p != '\0'; p++) {
+    if (*p == '=') {
+      while (to > text && to[-1] == ' ') to--;
+      *to++ = *p;
+      while (p[1] == ' ') p++;
+    } else {
+      *to++ = *p;
+    }
+  }
+  *to = '\0';
+}
+
 static int split_keys(struct reader *r) {
   char *save = NULL;
+  join_keys(r->text);
   r->name = r->children = r->nodes = r->speed = NULL;
   for (char *word = strtok_r(r->text, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {
     char *equals = strchr(word, '=');
     if (equals == NULL && strcasecmp(word, "include") == 0) return FAIL(r, "include is not followed: put the lines of that file here");
-    if (equals == NULL) return FAIL(r, "\"%.60s\": expected Key=value, without blanks around the =", word);
+    if (equals == NULL) return FAIL(r, "\"%.60s\": expected Key=value", word);
     *equals = '\0';
     int rc = set_key(r, word, equals + 1);
     if (rc != AGG_OK) return rc;

@@ -5,7 +5,7 @@
 #include "topology/topo.h"
 
 #define TOPO_FILE_MAX (64u << 20)
-#define TOPO_LINE_MAX 4096u
+#define TOPO_LINE_MAX 65536u
 #define TOPO_NOTES_MAX 64u
 #define TOPO_NOTE_CAP 256
 
