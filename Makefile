@@ -7,7 +7,7 @@ V ?= 0
 
 VERSION := 0.1.0
 SONAME := libagg.so.0
-PKGS := libprotobuf-c openssl libevent_core libibverbs librdmacm
+PKGS := libprotobuf-c openssl libevent_core libibverbs librdmacm hwloc
 TEST_PKGS := check
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
@@ -119,7 +119,7 @@ $(O)/train_lm: $(call obj,$(LM_SRC)) $(O)/$(SONAME)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(LM_SRC)) -L$(O) -lagg -lm
 
 # What a chunk costs in the engine.
-$(O)/engine_step: $(call obj,perf/micro/engine_step.c $(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c) libagg/wire/header.c)
+$(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/discover%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 

@@ -1,0 +1,574 @@
+/*
+ * Reads the text form, version 1: decides what each line may say and the text of every error in it. A host line opens a block; what it has
+ * (numa, nic, gpu lines) is gathered until the block ends, and becomes one machine for all hosts of the line. Names of switches are looked
+ * up at the end, so that lines may come in any order; until then the lines that named them are kept.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "topology/topo_internal.h"
+
+enum kind { KIND_SWITCH, KIND_HOST, KIND_NUMA, KIND_NIC, KIND_GPU, KIND_COUNT };
+static const char *const KIND_NAMES[KIND_COUNT] = {"switch", "host", "numa", "nic", "gpu"};
+
+/* A line that names a switch: `name` is the parent of `count` switches, or what `count` hosts hang on, from `first` on. "": none. */
+struct reference {
+  uint32_t line, first, count;
+  char name[TOPO_NAME_CAP];
+};
+
+struct references {
+  struct reference *list;
+  uint32_t n, cap;
+};
+
+struct parser {
+  struct topo_lines lines;
+  struct topo t;
+  agg_error_t *err;
+  struct references parents, places;
+  uint32_t *switch_lines, *host_lines; /* by index: the line of each */
+  uint32_t cap_switch_lines, cap_host_lines;
+  uint64_t nodes; /* workers and servers so far */
+  /* the line that is being read */
+  struct topo_switch sw;
+  struct topo_host host;
+  int uplink_given;
+  char reference[TOPO_NAME_CAP];
+  /* the block that is open: its hosts, what they have, and the line and NUMA number (TOPO_NONE: unknown) of each device */
+  int open;
+  uint32_t block_first;
+  struct topo_machine m;
+  uint32_t cap_numa, cap_nics, cap_gpus;
+  uint32_t nic_lines[TOPO_DEVICES_MAX], gpu_lines[TOPO_DEVICES_MAX];
+  struct topo_cpus used; /* the CPUs of the block's NUMA nodes */
+};
+
+#define FAIL_AT(p, at, ...) topo_lines_fail(&(p)->lines, (at), AGG_EINVAL, (p)->err, __VA_ARGS__)
+#define FAIL(p, ...) FAIL_AT(p, (p)->lines.number, __VA_ARGS__)
+/* Puts file and line before a text that a function below has written. */
+#define FAIL_SO(p, rc) topo_lines_fail(&(p)->lines, (p)->lines.number, (rc), (p)->err, "%s", (p)->err->text)
+
+static struct topo_numa *numa_of(struct parser *p) { return &p->m.numa[p->m.n_numa]; }
+static struct topo_nic *nic_of(struct parser *p) { return &p->m.nics[p->m.n_nics]; }
+static struct topo_gpu *gpu_of(struct parser *p) { return &p->m.gpus[p->m.n_gpus]; }
+static struct topo_place *place_of(struct parser *p, enum kind kind) { return kind == KIND_NIC ? &nic_of(p)->place : &gpu_of(p)->place; }
+
+/* ---- values: each sets what its key means. -1: the value is none ------------------------------------------------------------------- */
+
+static int is_unknown(const char *v) { return strcmp(v, "unknown") == 0; }
+
+static int take_number(const char *v, uint32_t max, uint32_t *out) {
+  uint64_t value;
+  if (parse_u64(v, max, &value) != 0) return -1;
+  *out = (uint32_t)value;
+  return 0;
+}
+
+static int take_reference(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return topo_name_ok(v) && str_copy(p->reference, sizeof p->reference, v) ? 0 : -1;
+}
+
+static int take_speed(const char *v, uint64_t *speed) {
+  *speed = 0;
+  return is_unknown(v) ? 0 : topo_speed_parse(v, speed);
+}
+
+/* "400G" each way, or "400G/200G": up, down. */
+static int set_uplink(struct parser *p, enum kind kind, const char *v) {
+  char up[80];
+  (void)kind;
+  if (!str_copy(up, sizeof up, v)) return -1;
+  char *slash = strstr(up, "/s") == NULL ? strchr(up, '/') : NULL; /* of "400Gbit/s" it is none */
+  if (slash != NULL) *slash = '\0';
+  p->uplink_given = 1;
+  if (take_speed(up, &p->sw.up) != 0) return -1;
+  p->sw.down = p->sw.up;
+  return slash != NULL ? take_speed(slash + 1, &p->sw.down) : 0;
+}
+
+static int set_workers(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return take_number(v, TOPO_NODES_MAX, &p->host.workers);
+}
+
+static int set_servers(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return take_number(v, TOPO_NODES_MAX, &p->host.servers);
+}
+
+static int set_memory(struct parser *p, enum kind kind, const char *v) {
+  uint64_t *memory = kind == KIND_HOST ? &p->m.memory : &numa_of(p)->memory;
+  return is_unknown(v) ? 0 : topo_memory_parse(v, memory);
+}
+
+static int set_cpulist(const char *v, char list[TOPO_CPULIST_CAP], uint32_t *count) {
+  struct topo_cpus cpus;
+  if (is_unknown(v)) return 0;
+  if (topo_cpus_parse(v, &cpus) != 0) return -1;
+  *count = topo_cpus_count(&cpus);
+  return topo_cpus_text(&cpus, list);
+}
+
+static int set_cores(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return set_cpulist(v, numa_of(p)->cores, &numa_of(p)->n_cores);
+}
+
+static int set_cpus(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return set_cpulist(v, numa_of(p)->cpus, &numa_of(p)->n_cpus);
+}
+
+static int set_netdev(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  if (is_unknown(v)) return 0;
+  return topo_netdev_ok(v) && str_copy(nic_of(p)->netdev, sizeof nic_of(p)->netdev, v) ? 0 : -1;
+}
+
+static int take_name(const char *v, const char *(*name)(unsigned), unsigned count, uint8_t *out) {
+  for (unsigned i = 0; i < count; i++) {
+    if (strcmp(v, name(i)) == 0) return *out = (uint8_t)i, 0;
+  }
+  return -1;
+}
+
+static int set_link(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return take_name(v, topo_link_name, TOPO_LINK_COUNT, &nic_of(p)->link);
+}
+
+static int set_state(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return take_name(v, topo_state_name, TOPO_STATE_COUNT, &nic_of(p)->state);
+}
+
+static int set_speed(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return take_speed(v, &nic_of(p)->speed);
+}
+
+static int set_rail(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return is_unknown(v) ? 0 : take_number(v, TOPO_NUMBER_MAX, &nic_of(p)->rail);
+}
+
+static int set_gpu_name(struct parser *p, enum kind kind, const char *v) {
+  (void)kind;
+  return topo_name_ok(v) && str_copy(gpu_of(p)->name, sizeof gpu_of(p)->name, v) ? 0 : -1;
+}
+
+/* The number for now; close_block looks it up. */
+static int set_numa(struct parser *p, enum kind kind, const char *v) {
+  return is_unknown(v) ? 0 : take_number(v, TOPO_NUMBER_MAX, &place_of(p, kind)->numa);
+}
+
+static int set_pci(struct parser *p, enum kind kind, const char *v) {
+  struct topo_place *place = place_of(p, kind);
+  if (is_unknown(v)) return 0;
+  return topo_pci_ok(v) && str_copy(place->pci, sizeof place->pci, v) ? 0 : -1;
+}
+
+static int set_path(struct parser *p, enum kind kind, const char *v) {
+  struct topo_place *place = place_of(p, kind);
+  if (is_unknown(v)) return 0;
+  return topo_path_ok(v) && str_copy(place->path, sizeof place->path, v) ? 0 : -1;
+}
+
+#define SPEED "a speed in bit/s from 1M to 100T, like 100G or 2.5G, or unknown"
+#define MEMORY "bytes from 1M to 1P, like 512G, or unknown"
+#define CPULIST "a list of CPU numbers below 8192, like 0-31,64-95, or unknown"
+#define ON(kind) (1u << (kind))
+
+static const struct key {
+  const char *name;
+  unsigned kinds; /* on the lines of which it may stand */
+  int (*set)(struct parser *p, enum kind kind, const char *v);
+  const char *expect;
+} KEYS[] = {
+    {"parent", ON(KIND_SWITCH), take_reference, "the name of the switch above"},
+    {"uplink", ON(KIND_SWITCH), set_uplink, SPEED " (each way; 400G/200G is up and down)"},
+    {"workers", ON(KIND_HOST), set_workers, "a number of worker processes up to 65536"},
+    {"servers", ON(KIND_HOST), set_servers, "a number of server processes up to 65536"},
+    {"switch", ON(KIND_HOST), take_reference, "the name of the switch that the host hangs on"},
+    {"memory", ON(KIND_HOST) | ON(KIND_NUMA), set_memory, MEMORY},
+    {"cores", ON(KIND_NUMA), set_cores, CPULIST},
+    {"cpus", ON(KIND_NUMA), set_cpus, CPULIST},
+    {"netdev", ON(KIND_NIC), set_netdev, "a network device like eth0, of 15 characters at most"},
+    {"link", ON(KIND_NIC), set_link, "ethernet, roce, infiniband, iwarp or unknown"},
+    {"speed", ON(KIND_NIC), set_speed, SPEED},
+    {"state", ON(KIND_NIC), set_state, "up, down or unknown"},
+    {"rail", ON(KIND_NIC), set_rail, "a number up to 65535, or unknown"},
+    {"name", ON(KIND_GPU), set_gpu_name, "a name of letters, digits and . _ -"},
+    {"numa", ON(KIND_NIC) | ON(KIND_GPU), set_numa, "the number of one of the host's NUMA nodes, or unknown"},
+    {"pci", ON(KIND_NIC) | ON(KIND_GPU), set_pci, "a PCI address like 0000:18:00.0, or unknown"},
+    {"path", ON(KIND_NIC) | ON(KIND_GPU), set_path,
+     "the host bridge and at most 12 bridges, from the top, like pci0000:15/0000:15:01.0, or unknown"},
+};
+
+/* "cores, cpus and memory" */
+static const char *keys_of(enum kind kind, char *buf, size_t cap) {
+  size_t used = 0, left = 0;
+  for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) left += (KEYS[i].kinds & ON(kind)) != 0;
+  for (size_t i = 0; i < ARRAY_LEN(KEYS) && used < cap; i++) {
+    if ((KEYS[i].kinds & ON(kind)) == 0) continue;
+    left--;
+    used += (size_t)snprintf(buf + used, cap - used, "%s%s", KEYS[i].name, left > 1 ? ", " : left == 1 ? " and " : "");
+  }
+  return buf;
+}
+
+/* ---- words of a line --------------------------------------------------------------------------------------------------------------- */
+
+/* The next word, ended in place; NULL: there is none. */
+static char *next_word(char **at) {
+  char *word = *at + strspn(*at, " ");
+  if (*word == '\0') return NULL;
+  char *end = word + strcspn(word, " ");
+  *at = end + (*end != '\0');
+  *end = '\0';
+  return word;
+}
+
+static int set_one(struct parser *p, enum kind kind, char *word, unsigned *seen) {
+  char known[160];
+  char *equals = strchr(word, '=');
+  if (equals == NULL) {
+    return FAIL(p, "\"%.60s\": expected key=value; a %s has %s", word, KIND_NAMES[kind], keys_of(kind, known, sizeof known));
+  }
+  *equals = '\0';
+  for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) {
+    if (strcmp(KEYS[i].name, word) != 0 || (KEYS[i].kinds & ON(kind)) == 0) continue;
+    if (*seen & 1u << i) return FAIL(p, "%s is given twice: remove one of them", word);
+    *seen |= 1u << i;
+    if (KEYS[i].set(p, kind, equals + 1) == 0) return AGG_OK;
+    return FAIL(p, "%s=%.60s: expected %s", word, equals + 1, KEYS[i].expect);
+  }
+  return FAIL(p, "\"%.60s\" is not known: a %s has %s", word, KIND_NAMES[kind], keys_of(kind, known, sizeof known));
+}
+
+static int set_all(struct parser *p, enum kind kind, char *rest) {
+  unsigned seen = 0;
+  _Static_assert(ARRAY_LEN(KEYS) <= 32, "a bit for each");
+  for (char *word; (word = next_word(&rest)) != NULL;) {
+    int rc = set_one(p, kind, word, &seen);
+    if (rc != AGG_OK) return rc;
+  }
+  return AGG_OK;
+}
+
+/* ---- switches ---------------------------------------------------------------------------------------------------------------------- */
+
+static int add_reference(struct parser *p, struct references *r, uint32_t first, uint32_t count) {
+  int rc = topo_grow(&r->list, r->n, &r->cap, sizeof *r->list, p->err);
+  if (rc != AGG_OK) return rc;
+  struct reference *ref = &r->list[r->n++];
+  *ref = (struct reference){.line = p->lines.number, .first = first, .count = count};
+  memcpy(ref->name, p->reference, sizeof ref->name);
+  return AGG_OK;
+}
+
+static int add_switch(void *user, const char *name) {
+  struct parser *p = user;
+  uint32_t there = topo_find_switch(&p->t, name);
+  if (there != TOPO_NONE)
+    return err_set(p->err, AGG_EINVAL, "switch %s is there already (line %u): remove one of them", name, p->switch_lines[there]);
+  memset(p->sw.name, 0, sizeof p->sw.name);
+  str_copy(p->sw.name, sizeof p->sw.name, name);
+  int rc = topo_grow(&p->switch_lines, p->t.n_switches, &p->cap_switch_lines, sizeof *p->switch_lines, p->err);
+  if (rc == AGG_OK) rc = topo_add_switch(&p->t, &p->sw, NULL, p->err);
+  if (rc == AGG_OK) p->switch_lines[p->t.n_switches - 1] = p->lines.number;
+  return rc;
+}
+
+static int read_switch(struct parser *p, const char *names, char *rest) {
+  p->sw = (struct topo_switch){.parent = TOPO_NONE};
+  p->uplink_given = 0;
+  int rc = set_all(p, KIND_SWITCH, rest);
+  if (rc != AGG_OK) return rc;
+  int has_parent = p->reference[0] != '\0';
+  if (has_parent && !p->uplink_given) {
+    return FAIL(p, "switch %.80s has a parent and no uplink: add its speed in bit/s, uplink=400G, or uplink=unknown", names);
+  }
+  if (!has_parent && p->uplink_given) {
+    return FAIL(p, "switch %.80s has an uplink and no parent: add parent=NAME, or remove the uplink where it is at the top", names);
+  }
+  uint32_t first = p->t.n_switches;
+  rc = topo_names_expand(names, add_switch, p, p->err);
+  if (rc != AGG_OK) return FAIL_SO(p, rc);
+  return has_parent ? add_reference(p, &p->parents, first, p->t.n_switches - first) : AGG_OK;
+}
+
+/* ---- hosts and what they have ------------------------------------------------------------------------------------------------------ */
+
+static int add_host(void *user, const char *name) {
+  struct parser *p = user;
+  uint32_t there = topo_find_host(&p->t, name);
+  if (there != TOPO_NONE)
+    return err_set(p->err, AGG_EINVAL, "host %s is there already (line %u): remove one of them", name, p->host_lines[there]);
+  p->nodes += (uint64_t)p->host.workers + p->host.servers;
+  if (p->nodes > TOPO_NODES_MAX) {
+    return err_set(p->err, AGG_ELIMIT, "with host %s there are %llu workers and servers: at most %u", name, (unsigned long long)p->nodes,
+                   TOPO_NODES_MAX);
+  }
+  memset(p->host.name, 0, sizeof p->host.name);
+  str_copy(p->host.name, sizeof p->host.name, name);
+  int rc = topo_grow(&p->host_lines, p->t.n_hosts, &p->cap_host_lines, sizeof *p->host_lines, p->err);
+  if (rc == AGG_OK) rc = topo_add_host(&p->t, &p->host, NULL, p->err);
+  if (rc == AGG_OK) p->host_lines[p->t.n_hosts - 1] = p->lines.number;
+  return rc;
+}
+
+static int read_host(struct parser *p, const char *names, char *rest) {
+  p->host = (struct topo_host){.machine = TOPO_NONE, .on = TOPO_NONE};
+  int rc = set_all(p, KIND_HOST, rest);
+  if (rc != AGG_OK) return rc;
+  p->block_first = p->t.n_hosts;
+  p->open = 1;
+  rc = topo_names_expand(names, add_host, p, p->err);
+  if (rc != AGG_OK) return FAIL_SO(p, rc);
+  return add_reference(p, &p->places, p->block_first, p->t.n_hosts - p->block_first);
+}
+
+/* cpus without cores has all of them, and the other way round; no CPU is in two NUMA nodes. */
+static int finish_numa(struct parser *p, struct topo_numa *n) {
+  struct topo_cpus cores, cpus;
+  if (n->cpus[0] == '\0') {
+    memcpy(n->cpus, n->cores, sizeof n->cpus);
+    n->n_cpus = n->n_cores;
+  }
+  if (n->cpus[0] == '\0') return AGG_OK;
+  if (n->cores[0] == '\0') return FAIL(p, "numa %u has cpus and no cores: say which of them are cores, one CPU for each", n->number);
+  if (topo_cpus_parse(n->cpus, &cpus) != 0 || topo_cpus_parse(n->cores, &cores) != 0)
+    return FAIL(p, "numa %u has no list of CPUs", n->number);
+  for (uint32_t cpu = 0; cpu < TOPO_CPUS_MAX; cpu++) {
+    if (topo_cpus_has(&cores, cpu) && !topo_cpus_has(&cpus, cpu))
+      return FAIL(p, "CPU %u is in cores and not in cpus: cpus has all of them", cpu);
+    if (!topo_cpus_has(&cpus, cpu)) continue;
+    if (topo_cpus_has(&p->used, cpu)) return FAIL(p, "CPU %u is in two NUMA nodes of this host: remove it from one of them", cpu);
+    topo_cpus_add(&p->used, cpu);
+  }
+  return AGG_OK;
+}
+
+static int read_numa(struct parser *p, const char *name, char *rest) {
+  struct topo_numa *n = numa_of(p);
+  *n = (struct topo_numa){0};
+  if (take_number(name, TOPO_NUMBER_MAX, &n->number) != 0)
+    return FAIL(p, "numa %.60s: expected the number of a NUMA node, 0 to %u", name, TOPO_NUMBER_MAX);
+  for (uint32_t i = 0; i < p->m.n_numa; i++) {
+    if (p->m.numa[i].number == n->number) return FAIL(p, "NUMA node %u is there already in this host: remove one of them", n->number);
+  }
+  int rc = set_all(p, KIND_NUMA, rest);
+  if (rc == AGG_OK) rc = finish_numa(p, n);
+  if (rc == AGG_OK) p->m.n_numa++;
+  return rc;
+}
+
+static int check_place(struct parser *p, const struct topo_place *place) {
+  if (place->path[0] == '\0' || place->pci[0] != '\0') return AGG_OK;
+  return FAIL(p, "a path leads to a PCI device: add its address, pci=0000:18:00.0");
+}
+
+static int read_nic(struct parser *p, const char *name, char *rest) {
+  struct topo_nic *n = nic_of(p);
+  *n = (struct topo_nic){.rail = TOPO_NONE, .place.numa = TOPO_NONE};
+  p->nic_lines[p->m.n_nics] = p->lines.number;
+  if (topo_rdma_ok(name)) {
+    str_copy(n->rdma, sizeof n->rdma, name);
+  } else if (topo_netdev_ok(name)) {
+    str_copy(n->netdev, sizeof n->netdev, name);
+  } else {
+    return FAIL(p, "nic %.60s: expected an RDMA device and port like mlx5_0:1, or a network device like eth0", name);
+  }
+  int rc = set_all(p, KIND_NIC, rest);
+  if (rc == AGG_OK) rc = check_place(p, &n->place);
+  if (rc != AGG_OK) return rc;
+  if (n->rdma[0] == '\0' && strcmp(n->netdev, name) != 0)
+    return FAIL(p, "nic %.60s has another netdev: name the RDMA device, or the network device once", name);
+  for (uint32_t i = 0; i < p->m.n_nics; i++) {
+    const struct topo_nic *o = &p->m.nics[i];
+    if ((n->rdma[0] != '\0' && strcmp(n->rdma, o->rdma) == 0) || (n->netdev[0] != '\0' && strcmp(n->netdev, o->netdev) == 0)) {
+      return FAIL(p, "nic %s is there already in this host (line %u): remove one of them", name, p->nic_lines[i]);
+    }
+  }
+  p->m.n_nics++;
+  return AGG_OK;
+}
+
+static int read_gpu(struct parser *p, const char *name, char *rest) {
+  struct topo_gpu *g = gpu_of(p);
+  *g = (struct topo_gpu){.place.numa = TOPO_NONE};
+  p->gpu_lines[p->m.n_gpus] = p->lines.number;
+  if (take_number(name, TOPO_NUMBER_MAX, &g->number) != 0)
+    return FAIL(p, "gpu %.60s: expected the number of a GPU, 0 to %u", name, TOPO_NUMBER_MAX);
+  for (uint32_t i = 0; i < p->m.n_gpus; i++) {
+    if (p->m.gpus[i].number == g->number)
+      return FAIL(p, "gpu %u is there already in this host (line %u): remove one of them", g->number, p->gpu_lines[i]);
+  }
+  int rc = set_all(p, KIND_GPU, rest);
+  if (rc == AGG_OK) rc = check_place(p, &g->place);
+  if (rc == AGG_OK) p->m.n_gpus++;
+  return rc;
+}
+
+/* A NUMA number becomes an index. */
+static int find_numa(struct parser *p, uint32_t line, struct topo_place *place) {
+  if (place->numa == TOPO_NONE) return AGG_OK;
+  for (uint32_t i = 0; i < p->m.n_numa; i++) {
+    if (p->m.numa[i].number == place->numa) return place->numa = i, AGG_OK;
+  }
+  return FAIL_AT(p, line, "numa=%u: this host has no such NUMA node: add a line \"numa %u\" to it, or write numa=unknown", place->numa,
+                 place->numa);
+}
+
+static int close_block(struct parser *p) {
+  uint32_t machine;
+  int rc = AGG_OK;
+  if (!p->open) return AGG_OK;
+  p->open = 0;
+  for (uint32_t i = 0; rc == AGG_OK && i < p->m.n_nics; i++) rc = find_numa(p, p->nic_lines[i], &p->m.nics[i].place);
+  for (uint32_t i = 0; rc == AGG_OK && i < p->m.n_gpus; i++) rc = find_numa(p, p->gpu_lines[i], &p->m.gpus[i].place);
+  if (rc == AGG_OK) rc = topo_add_machine(&p->t, &p->m, &machine, p->err);
+  for (uint32_t i = p->block_first; rc == AGG_OK && i < p->t.n_hosts; i++) p->t.hosts[i].machine = machine;
+  p->m.n_numa = p->m.n_nics = p->m.n_gpus = 0;
+  p->m.memory = 0;
+  memset(&p->used, 0, sizeof p->used);
+  return rc;
+}
+
+/* ---- lines ------------------------------------------------------------------------------------------------------------------------- */
+
+static int read_part(struct parser *p, enum kind kind, const char *name, char *rest) {
+  struct topo_machine *m = &p->m;
+  uint32_t n = kind == KIND_NUMA ? m->n_numa : kind == KIND_NIC ? m->n_nics : m->n_gpus;
+  if (!p->open) return FAIL(p, "a %s belongs to a host: put it below the host's line", KIND_NAMES[kind]);
+  if (n == TOPO_DEVICES_MAX) return FAIL(p, "more than %u %s lines in one host", TOPO_DEVICES_MAX, KIND_NAMES[kind]);
+  int rc = kind == KIND_NUMA  ? topo_grow(&m->numa, n, &p->cap_numa, sizeof *m->numa, p->err)
+           : kind == KIND_NIC ? topo_grow(&m->nics, n, &p->cap_nics, sizeof *m->nics, p->err)
+                              : topo_grow(&m->gpus, n, &p->cap_gpus, sizeof *m->gpus, p->err);
+  if (rc != AGG_OK) return rc;
+  return kind == KIND_NUMA ? read_numa(p, name, rest) : kind == KIND_NIC ? read_nic(p, name, rest) : read_gpu(p, name, rest);
+}
+
+static int read_line(struct parser *p) {
+  char *rest = p->lines.line;
+  char *word = next_word(&rest);
+  if (word == NULL) return AGG_OK;
+  if (strcmp(word, "note") == 0) {
+    topo_note(&p->t, "%s", rest);
+    return AGG_OK;
+  }
+  unsigned kind = 0;
+  while (kind < KIND_COUNT && strcmp(word, KIND_NAMES[kind]) != 0) kind++;
+  if (kind == KIND_COUNT) return FAIL(p, "\"%.60s\" is not known: a line starts with switch, host, numa, nic, gpu or note", word);
+  char *name = next_word(&rest);
+  if (name == NULL || (strchr(name, '=') != NULL && kind != KIND_NIC)) {
+    return FAIL(p, "%s%s%.60s: expected a name or number after \"%s\"", word, name != NULL ? " " : "", name != NULL ? name : "", word);
+  }
+  p->reference[0] = '\0';
+  if (kind >= KIND_NUMA) return read_part(p, kind, name, rest);
+  int rc = close_block(p);
+  if (rc != AGG_OK) return rc;
+  return kind == KIND_SWITCH ? read_switch(p, name, rest) : read_host(p, name, rest);
+}
+
+static int read_version(struct parser *p) {
+  int rc;
+  while ((rc = topo_lines_next(&p->lines, p->err)) > 0 && p->lines.line[0] == '\0') continue;
+  if (rc < 0) return rc;
+  if (rc == 0) return FAIL_AT(p, 1, "the file is empty: expected \"topo 1\" as its first line");
+  char *rest = p->lines.line;
+  const char *word = next_word(&rest), *version = next_word(&rest), *more = next_word(&rest);
+  if (strcmp(word, "topo") != 0) {
+    return FAIL(
+        p, "\"%.60s\": expected \"topo 1\" as the first line (for Slurm's topology.conf and hwloc's XML there are options of their own)",
+        word);
+  }
+  if (version == NULL || strcmp(version, "1") != 0 || more != NULL) {
+    return FAIL(p, "\"topo %.60s\": this program reads version 1, \"topo 1\"", version != NULL ? version : "");
+  }
+  return AGG_OK;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------------------------- */
+
+static int resolve_parents(struct parser *p) {
+  for (uint32_t i = 0; i < p->parents.n; i++) {
+    const struct reference *r = &p->parents.list[i];
+    uint32_t parent = topo_find_switch(&p->t, r->name);
+    if (parent == TOPO_NONE) return FAIL_AT(p, r->line, "parent=%s: there is no such switch: add a line \"switch %s\"", r->name, r->name);
+    for (uint32_t k = 0; k < r->count; k++) p->t.switches[r->first + k].parent = parent;
+  }
+  return AGG_OK;
+}
+
+static int resolve_places(struct parser *p) {
+  if (p->t.n_switches == 0) {
+    for (uint32_t i = 0; i < p->places.n; i++) {
+      const struct reference *r = &p->places.list[i];
+      if (r->name[0] != '\0') return FAIL_AT(p, r->line, "switch=%s: there is no such switch: add a line \"switch %s\"", r->name, r->name);
+    }
+    return topo_assume_switch(&p->t, p->err);
+  }
+  for (uint32_t i = 0; i < p->places.n; i++) {
+    const struct reference *r = &p->places.list[i];
+    if (r->name[0] == '\0')
+      return FAIL_AT(p, r->line, "host %s is on no switch, and this file has switches: add switch=NAME", p->t.hosts[r->first].name);
+    uint32_t on = topo_find_switch(&p->t, r->name);
+    if (on == TOPO_NONE) return FAIL_AT(p, r->line, "switch=%s: there is no such switch: add a line \"switch %s\"", r->name, r->name);
+    for (uint32_t k = 0; k < r->count; k++) p->t.hosts[r->first + k].on = on;
+  }
+  return AGG_OK;
+}
+
+static int read_text(struct parser *p) {
+  int rc = read_version(p), more;
+  while (rc == AGG_OK && (more = topo_lines_next(&p->lines, p->err)) != 0) rc = more < 0 ? more : read_line(p);
+  if (rc == AGG_OK) rc = close_block(p);
+  if (rc == AGG_OK) rc = resolve_parents(p);
+  if (rc == AGG_OK) rc = resolve_places(p);
+  if (rc != AGG_OK) return rc;
+  struct topo_fault fault;
+  rc = topo_verify(&p->t, &fault, p->err);
+  if (rc == AGG_OK) return rc;
+  uint32_t line = fault.host != TOPO_NONE ? p->host_lines[fault.host] : fault.sw != TOPO_NONE ? p->switch_lines[fault.sw] : p->lines.number;
+  return topo_lines_fail(&p->lines, line, rc, p->err, "%s", p->err->text);
+}
+
+int topo_parse(const char *text, size_t bytes, const char *source, struct topo *t, agg_error_t *err) {
+  agg_error_t own;
+  struct parser *p = calloc(1, sizeof *p);
+  if (p == NULL) return err_set(err, AGG_ENOMEM, "%s: no memory to read it", source);
+  p->err = err != NULL ? err : &own;
+  topo_init(&p->t);
+  topo_lines_init(&p->lines, text, bytes, source);
+  int rc = read_text(p);
+  if (rc == AGG_OK) {
+    *t = p->t;
+  } else {
+    topo_fini(&p->t);
+  }
+  free(p->parents.list);
+  free(p->places.list);
+  free(p->switch_lines);
+  free(p->host_lines);
+  topo_machine_free(&p->m);
+  free(p);
+  return rc;
+}
+
+int topo_load(const char *path, struct topo *t, agg_error_t *err) {
+  char *text;
+  size_t bytes;
+  int rc = topo_file_read(path, &text, &bytes, err);
+  if (rc != AGG_OK) return rc;
+  rc = topo_parse(text, bytes, path, t, err);
+  free(text);
+  return rc;
+}
