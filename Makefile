@@ -155,6 +155,7 @@ $(O)/tests/rdma/faults: WRAP := $(addprefix ibv_,open_device close_device get_de
   create_comp_channel destroy_comp_channel create_cq destroy_cq create_qp destroy_qp modify_qp) $(addprefix rdma_,create_event_channel \
   destroy_event_channel create_id destroy_id bind_addr listen resolve_addr resolve_route connect accept establish init_qp_attr get_cm_event) \
   calloc realloc aligned_alloc epoll_create1 epoll_ctl timerfd_create
+$(O)/tests/unit/forest_memory: WRAP := calloc malloc
 
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))

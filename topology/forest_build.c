@@ -8,8 +8,8 @@
  * is good enough is taken, or the best.
  *
  * In which order. Place m of a tree with c of P may come from slot floor(m P / c) on and is due before slot ceil((m + 1) P / c). Of those
- * that may come, the one that is due first takes the slot; for one machine and unit jobs this keeps all due times, and so every prefix
- * within one place of each share (the chairman assignment problem).
+ * that may come, the one that is due first takes the slot, of those due alike the one whose span has its middle first. For one machine and
+ * unit jobs this keeps all due times, and so every prefix within one place of each share (the chairman assignment problem).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -108,9 +108,9 @@ int forest_take(struct forest *f, const struct forest_spec *spec, uint32_t n_par
 
 /* ---- a heap of trees ----------------------------------------------------------------------------------------------------------------- */
 
-/* The smallest key first; of equal ones the larger weight, then the smaller tree. */
+/* The smallest key first, of equal ones the smallest second, of equal ones the smallest tree. */
 struct entry {
-  double key, weight;
+  double key, second;
   uint32_t tree;
 };
 
@@ -121,7 +121,7 @@ struct heap {
 
 static int before(const struct entry *a, const struct entry *b) {
   if (a->key != b->key) return a->key < b->key;
-  return a->weight != b->weight ? a->weight > b->weight : a->tree < b->tree;
+  return a->second != b->second ? a->second < b->second : a->tree < b->tree;
 }
 
 /* Puts e at i or below it. */
@@ -163,14 +163,14 @@ struct work {
 static void give_places(struct work *w) {
   double least = INFINITY;
   for (uint32_t t = 0; t < w->trees; t++) {
-    if (w->weight[t] > 0) push(&w->heap, (struct entry){.key = 1 / w->weight[t], .weight = w->weight[t], .tree = t});
+    if (w->weight[t] > 0) push(&w->heap, (struct entry){.key = 1 / w->weight[t], .second = -w->weight[t], .tree = t});
   }
   for (uint32_t places = 1; places <= w->most && least > EXCESS; places++) {
     struct entry e = w->heap.entry[0];
     double excess = e.key / places;
     w->given[places - 1] = e.tree;
     if (excess < least) least = excess, w->period = places;
-    e.key = (++w->count[e.tree] + 1) / e.weight;
+    e.key = (++w->count[e.tree] + 1) / w->weight[e.tree];
     sink(&w->heap, 0, e);
   }
   memset(w->count, 0, w->trees * sizeof *w->count);
@@ -195,7 +195,8 @@ static void order_places(struct work *w, uint32_t *schedule) {
   for (uint32_t slot = 0; slot < w->period; slot++) {
     for (uint32_t t = w->given[slot]; t != FOREST_NONE; t = w->next[t]) {
       uint64_t due = div_up_u64((uint64_t)(w->done[t] + 1) * w->period, w->count[t]);
-      push(&w->heap, (struct entry){.key = (double)due, .weight = w->count[t], .tree = t});
+      double middle = (w->done[t] + 0.5) * w->period / w->count[t];
+      push(&w->heap, (struct entry){.key = (double)due, .second = middle, .tree = t});
     }
     uint32_t tree = pop(&w->heap).tree;
     schedule[slot] = tree;

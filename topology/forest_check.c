@@ -80,14 +80,22 @@ static int check_frame(struct check *c, const struct forest_shape *instead) {
 
 /* ---- a node's proof ------------------------------------------------------------------------------------------------------------------ */
 
-/* The root has no parent, and says itself that the tree is its own. */
+/* A node that says that a tree is its own is the root of it. */
+static int check_rooted(const struct check *c, uint32_t node) {
+  uint32_t rooted = c->shape->rooted_at(c->part, node);
+  if (rooted == FOREST_NONE) return AGG_OK;
+  if (rooted >= c->part->trees) return FAIL(c, "node %u says it is the root of tree %u: there are %u", node, rooted, c->part->trees);
+  uint32_t root = c->shape->root(c->part, rooted);
+  return root == node ? AGG_OK : FAIL(c, "node %u says it is the root of tree %u, which is %u", node, NAME(c, rooted), root);
+}
+
+/* The root has no parent, and says itself that a tree is its own. */
 static int check_root(const struct check *c, uint32_t tree, uint32_t root) {
   if (c->shape->parent(c->part, tree, root) != FOREST_NONE) return FAIL(c, "tree %u: its root %u has a parent", NAME(c, tree), root);
   if (c->shape->level(c->part, tree, root) != 0)
     return FAIL(c, "tree %u: its root %u is at level %u", NAME(c, tree), root, c->shape->level(c->part, tree, root));
-  uint32_t rooted = c->shape->rooted_at(c->part, root);
-  if (rooted >= c->part->trees || c->shape->root(c->part, rooted) != root)
-    return FAIL(c, "tree %u: root %u is not known to be one", NAME(c, tree), root);
+  if (c->shape->rooted_at(c->part, root) == FOREST_NONE)
+    return FAIL(c, "tree %u: root %u does not know that it is one", NAME(c, tree), root);
   return AGG_OK;
 }
 
@@ -158,6 +166,7 @@ static int check_node(struct check *c, const struct forest_shape *instead, uint3
   int rc = AGG_OK;
   for (uint32_t part = 0; rc == AGG_OK && part < c->f->n_parts; part++) {
     enter_part(c, part, instead);
+    rc = check_rooted(c, node);
     for (uint32_t tree = 0; rc == AGG_OK && tree < c->part->trees; tree++) {
       rc = check_in_tree(c, tree, node);
       if (rc == AGG_OK && node >= c->f->workers) rc = check_server(c, tree, node, &met);

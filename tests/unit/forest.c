@@ -1,10 +1,12 @@
-/* Forests: the three shapes for all small sizes, their fold order, strangers, and that forest_check finds every fault a shape can have. */
+/* Forests: what each shape looks like, drawn; fold order, strangers, what cannot be, and that the proof finds every fault a shape can have.
+ */
 #include "topology/forest.h"
 
 #include <check.h>
 #include <string.h>
 
 #include "base/util.h"
+#include "tests/lib/forestry.h"
 #include "topology/shape.h"
 
 static struct forest make(unsigned kind, uint32_t workers, uint32_t servers) {
@@ -14,20 +16,7 @@ static struct forest make(unsigned kind, uint32_t workers, uint32_t servers) {
   return f;
 }
 
-/* ---- sound forests -------------------------------------------------------------------------------------------------- */
-
-START_TEST(every_small_forest_is_sound) {
-  for (unsigned kind = 0; kind < FOREST_KIND_COUNT; kind++) {
-    for (uint32_t workers = 1; workers <= 12; workers++) {
-      for (uint32_t servers = kind == FOREST_STAR; servers <= 4; servers++) {
-        struct forest f = make(kind, workers, servers);
-        agg_error_t err = {0};
-        ck_assert_msg(forest_check(&f, &err) == AGG_OK, "%s %u+%u: %s", forest_kind_name(kind), workers, servers, err.text);
-      }
-    }
-  }
-}
-END_TEST
+/* ---- the shapes without a map ---------------------------------------------------------------------------------------------- */
 
 START_TEST(star_has_a_tree_a_server) {
   struct forest f = make(FOREST_STAR, 3, 2);
@@ -124,21 +113,12 @@ END_TEST
 
 /* ---- fold order ------------------------------------------------------------------------------------------------------ */
 
-static uint32_t fold_order(const struct forest *f, uint32_t tree, uint32_t node, uint32_t *out, uint32_t n) {
-  uint32_t children = forest_n_children(f, tree, node), own_at = forest_own_at(f, tree, node);
-  for (uint32_t i = 0; i <= children; i++) {
-    if (i == own_at && node < f->workers) out[n++] = node;
-    if (i < children) n = fold_order(f, tree, forest_child(f, tree, node, i), out, n);
-  }
-  return n;
-}
-
 START_TEST(shallow_trees_fold_in_rank_order) {
   for (unsigned kind = FOREST_STAR; kind <= FOREST_DIRECT; kind++) {
     struct forest f = make(kind, 7, 3);
     for (uint32_t tree = 0; tree < f.trees; tree++) {
       uint32_t order[8];
-      ck_assert_uint_eq(fold_order(&f, tree, forest_root(&f, tree), order, 0), 7);
+      ck_assert_uint_eq(forest_fold_order(&f, tree, forest_root(&f, tree), order), 7);
       for (uint32_t i = 0; i < 7; i++) ck_assert_uint_eq(order[i], i);
     }
   }
@@ -149,7 +129,7 @@ START_TEST(ring_folds_from_the_leaf_to_the_root) {
   struct forest f = make(FOREST_RING, 7, 0);
   for (uint32_t tree = 0; tree < f.trees; tree++) {
     uint32_t order[8];
-    ck_assert_uint_eq(fold_order(&f, tree, tree, order, 0), 7);
+    ck_assert_uint_eq(forest_fold_order(&f, tree, tree, order), 7);
     for (uint32_t i = 0; i < 7; i++) ck_assert_uint_eq(order[i], (tree + 1 + i) % 7);
   }
 }
@@ -186,9 +166,12 @@ static void refuse(unsigned kind, uint32_t workers, uint32_t servers, const char
 }
 
 START_TEST(impossible_forests_are_refused) {
-  refuse(FOREST_KIND_COUNT, 2, 1, "kind 3 is unknown");
+  refuse(FOREST_KIND_COUNT, 2, 1, "kind 8 is unknown");
+  refuse(256 + FOREST_RING, 2, 1, "kind 258 is unknown");
   refuse(UINT32_MAX, 2, 1, "unknown");
   refuse(FOREST_STAR, 2, 0, "at least one server");
+  refuse(FOREST_HSTAR, 2, 0, "at least one server");
+  refuse(FOREST_RACK, 2, 0, "at least one server");
   refuse(FOREST_STAR, 0, 2, "at least one worker");
   refuse(FOREST_DIRECT, 0, 0, "at least one worker");
   refuse(FOREST_RING, FOREST_MAX_NODES + 1, 0, "too many nodes");
@@ -244,122 +227,109 @@ START_TEST(names_and_kinds_map_both_ways) {
 }
 END_TEST
 
-/* ---- forest_check finds broken shapes ------------------------------------------------------------------------------------ */
+/* ---- drawings -------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t none_1(const struct forest *f, uint32_t a) { return (void)f, (void)a, FOREST_NONE; }
-static uint32_t none_2(const struct forest *f, uint32_t a, uint32_t b) { return (void)f, (void)a, (void)b, FOREST_NONE; }
-static uint32_t same_child(const struct forest *f, uint32_t a, uint32_t node, uint32_t i) { return (void)f, (void)a, (void)i, node == 0; }
-static uint32_t two(const struct forest *f) { return (void)f, 2; }
-static uint32_t huge(const struct forest *f, uint32_t a, uint32_t b) { return (void)f, (void)a, (void)b, 1u << 30; }
-static int but_worker_1(const struct forest *f, uint32_t tree, uint32_t node) { return (void)tree, node < f->workers && node != 1; }
-static int everyone(const struct forest *f, uint32_t tree, uint32_t node) { return (void)f, (void)tree, (void)node, 1; }
-static uint32_t always_up(const struct forest *f, uint32_t tree, uint32_t node) { return (void)tree, (node + 1) % f->workers; }
-static uint32_t root_outside(const struct forest *f, uint32_t tree) { return (void)tree, f->workers + f->servers; }
-static uint32_t target_itself(const struct forest *f, uint32_t a, uint32_t b, uint32_t target) { return (void)f, (void)a, (void)b, target; }
-static uint32_t tree_as_rooted(const struct forest *f, uint32_t node) { return (void)f, (node + 1) % 4; }
-/* direct's tree 0, but workers 1 and 2 hang on each other */
-static uint32_t pair_parent(const struct forest *f, uint32_t tree, uint32_t node) {
-  (void)f;
-  if (tree == 0 && (node == 1 || node == 2)) return 3 - node;
-  return node == tree ? FOREST_NONE : tree;
-}
-static uint32_t pair_count(const struct forest *f, uint32_t tree, uint32_t node) {
-  if (tree == 0) return node != 3;
-  return node == tree ? f->workers - 1 : 0;
-}
-static uint32_t pair_child(const struct forest *f, uint32_t tree, uint32_t node, uint32_t i) {
-  if (tree == 0) return 3 - node;
-  return shape_direct.child(f, tree, node, i);
+static void looks(const struct forest *f, uint32_t tree, const char *want) {
+  char drawn[512];
+  ck_assert_str_eq(forest_draw(f, tree, drawn, sizeof drawn), want);
 }
 
-static uint32_t pair_toward(const struct forest *f, uint32_t tree, uint32_t node, uint32_t target) {
-  if (tree == 0) return 3 - node;
-  return shape_direct.toward(f, tree, node, target);
-}
-
-static void find(struct forest_shape shape, const struct forest *f, const char *words) {
-  agg_error_t err = {0};
-  ck_assert_msg(forest_check_shape(f, &shape, &err) == AGG_EINVAL, "not found: %s", words);
-  ck_assert_msg(strstr(err.text, words) != NULL, "\"%s\" in \"%s\"", words, err.text);
-}
-
-START_TEST(check_finds_every_fault) {
-  struct forest f = make(FOREST_DIRECT, 4, 0);
-  struct forest_shape s;
-  s = shape_direct, s.root = root_outside, find(s, &f, "is not a member");
-  s = shape_direct, s.parent = always_up, find(s, &f, "has a parent");
-  s = shape_direct, s.rooted_at = none_1, find(s, &f, "is not known to be one");
-  s = shape_direct, s.rooted_at = tree_as_rooted, find(s, &f, "is not known to be one");
-  s = shape_direct, s.parent = none_2, find(s, &f, "which has another parent");
-  s = shape_direct, s.parent = huge, find(s, &f, "has a parent");
-  s = shape_direct, s.member = but_worker_1, find(s, &f, "worker 1 is not a member");
-  s = shape_direct, s.child = same_child, find(s, &f, "times among the children");
-  s = shape_direct, s.n_children = huge, find(s, &f, "more than there are nodes");
-  s = shape_direct, s.own_at = huge, find(s, &f, "folds its own part");
-  s = shape_direct, s.depth = two, find(s, &f, "longest way");
-  s = shape_direct, s.parent = pair_parent, s.n_children = pair_count, s.child = pair_child, s.toward = pair_toward,
-  find(s, &f, "is a cycle");
+START_TEST(old_shapes_as_drawn) {
+  struct forest star = make(FOREST_STAR, 3, 2), direct = make(FOREST_DIRECT, 4, 1), ring = make(FOREST_RING, 4, 0);
+  looks(&star, 1, "s1(0 1 2)");
+  looks(&direct, 2, "2(0 1 . 3)");
+  looks(&ring, 1, "1(0(3(2 .) .) .)");
 }
 END_TEST
 
-START_TEST(check_finds_a_wrong_way) {
-  struct forest f = make(FOREST_RING, 4, 0);
-  struct forest_shape s = shape_ring;
-  s.toward = target_itself, find(s, &f, "the way to node");
-  s = shape_direct, s.toward = target_itself;
-  struct forest d = make(FOREST_DIRECT, 4, 0);
-  find(s, &d, "is not below node");
+START_TEST(trees_as_drawn) {
+  const struct {
+    uint32_t arity, workers;
+    const char *want;
+  } cases[] = {
+      {2, 1, "0"},
+      {2, 2, "0(. 1)"},
+      {2, 3, "0(. 1 2)"},
+      {2, 7, "0(. 1(. 2 3) 4(. 5 6))"},
+      {2, 8, "0(. 1(. 2(. 3) 4) 5(. 6 7))"},
+      {3, 6, "0(. 1(. 2) 3(. 4) 5)"},
+      {1, 4, "0(. 1(. 2(. 3)))"},
+      {64, 5, "0(. 1 2 3 4)"},
+  };
+  for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    struct forest f = forest_made(FOREST_TREE, cases[i].arity, cases[i].workers, 1, NULL);
+    ck_assert_uint_eq(f.trees, 1);
+    looks(&f, 0, cases[i].want);
+  }
 }
 END_TEST
 
-START_TEST(check_finds_strangers_taken_for_members) {
-  struct forest f = make(FOREST_STAR, 3, 2);
-  struct forest_shape s = shape_star;
-  s.member = everyone, find(s, &f, "no parent and is not the root");
+START_TEST(double_binary_trees_as_drawn) {
+  const char *const want[][2] = {
+      {"0", NULL},
+      {"1(0 .)", "0(. 1)"},
+      {"1(0 . 2)", "2(0 1 .)"},
+      {"3(1(0 . 2) .)", "0(. 2(1 . 3))"},
+      {"3(1(0 . 2) . 4)", "4(0 2(1 . 3) .)"},
+      {"3(1(0 . 2) . 5(4 .))", "4(0(. 5) 2(1 . 3) .)"},
+      {"3(1(0 . 2) . 5(4 . 6))", "4(2(1 . 3) . 6(0 5 .))"},
+      {"7(3(1(0 . 2) . 5(4 . 6)) .)", "0(. 4(2(1 . 3) . 6(5 . 7)))"},
+  };
+  for (uint32_t n = 1; n <= ARRAY_LEN(want); n++) {
+    struct forest f = forest_made(FOREST_DTREE, 0, n, 2, NULL);
+    ck_assert_uint_eq(f.trees, n == 1 ? 1 : 2);
+    for (uint32_t tree = 0; tree < f.trees; tree++) looks(&f, tree, want[n - 1][tree]);
+  }
 }
 END_TEST
 
-/* Every server is in every tree: as root in its own, above one worker in the others; the children differ, which no lane can serve. */
-static int all_in(const struct forest *f, uint32_t tree, uint32_t node) { return (void)tree, node < f->workers + f->servers; }
-static uint32_t twisted_parent(const struct forest *f, uint32_t tree, uint32_t node) {
-  uint32_t root = f->workers + tree, other = f->workers + 1 - tree;
-  return node == root ? FOREST_NONE : node == 0 ? other : root;
-}
-static uint32_t twisted_count(const struct forest *f, uint32_t tree, uint32_t node) {
-  return node < f->workers ? 0 : node == f->workers + tree ? f->workers : 1;
-}
-static uint32_t twisted_child(const struct forest *f, uint32_t tree, uint32_t node, uint32_t i) {
-  uint32_t other = f->workers + 1 - tree;
-  if (node == other) return 0;
-  return i + 1 < f->workers ? i + 1 : other;
-}
-static uint32_t twisted_toward(const struct forest *f, uint32_t tree, uint32_t node, uint32_t target) {
-  uint32_t root = f->workers + tree, other = f->workers + 1 - tree;
-  if (node == other) return target == 0 ? 0 : FOREST_NONE;
-  return node != root ? FOREST_NONE : target == 0 ? other : target;
+/* Hosts of 3, 2 and 2; the last is a rack of its own. Servers 0 and 2 are in the first rack, 1 and 3 in the second. */
+static struct forest_map *three_hosts(void) {
+  return map_made(4, (uint32_t[]){3, 2, 2}, 3, (uint32_t[]){2, 1}, 2, (uint32_t[]){0, 1, 0, 1});
 }
 
-START_TEST(check_finds_a_server_with_changing_children) {
-  struct forest f = make(FOREST_STAR, 3, 2);
-  struct forest_shape s = shape_star;
-  s.member = all_in, s.parent = twisted_parent, s.n_children = twisted_count, s.child = twisted_child, s.toward = twisted_toward;
-  s.own_at = twisted_count, s.depth = two;
-  find(s, &f, "has other children in tree");
+START_TEST(hosts_as_drawn) {
+  struct forest_map *m = three_hosts();
+  struct forest hier = forest_made(FOREST_HIER, 0, 7, 4, m), hstar = forest_made(FOREST_HSTAR, 0, 7, 4, m);
+  looks(&hier, 0, "0(. 1 2 3(. 4) 5(. 6))");
+  looks(&hier, 1, "1(0 . 2 4(3 .) 6(5 .))");
+  looks(&hier, 2, "2(0 1 . 3(. 4) 5(. 6))");
+  looks(&hier, 3, "3(0(. 1 2) . 4 5(. 6))");
+  looks(&hier, 6, "6(1(0 . 2) 4(3 .) 5 .)");
+  looks(&hstar, 0, "s0(0(. 1 2) 3(. 4) 5(. 6))");
+  looks(&hstar, 1, "s1(1(0 . 2) 4(3 .) 6(5 .))");
+  looks(&hstar, 2, "s2(2(0 1 .) 3(. 4) 5(. 6))");
+  ck_assert_uint_eq(hier.trees, 7);
+  ck_assert_uint_eq(hstar.trees, 4);
+  forest_map_free(m);
 }
 END_TEST
 
-START_TEST(check_finds_a_forest_that_was_tampered_with) {
-  struct forest f = make(FOREST_DIRECT, 4, 0);
-  agg_error_t err;
-  f.trees = 5;
-  ck_assert_int_eq(forest_check(&f, &err), AGG_EINVAL);
-  f.trees = 0;
-  ck_assert_int_eq(forest_check(&f, &err), AGG_EINVAL);
-  f = (struct forest){.kind = FOREST_RING, .workers = UINT32_MAX, .servers = 2, .trees = 1};
-  ck_assert_int_eq(forest_check(&f, &err), AGG_EINVAL);
-  f = (struct forest){.kind = 9, .workers = 2, .trees = 2};
-  ck_assert_int_eq(forest_check(&f, &err), AGG_EINVAL);
-  ck_assert_str_eq(err.text, "forest kind 9 is unknown");
+START_TEST(racks_as_drawn) {
+  struct forest_map *m = three_hosts();
+  struct forest f = forest_made(FOREST_RACK, 0, 7, 4, m);
+  ck_assert_uint_eq(f.trees, 2);
+  looks(&f, 0, "s0(0(. 1 2) 3(. 4) s1(5(. 6)))");
+  looks(&f, 1, "s3(s2(1(0 . 2) 4(3 .)) 6(5 .))");
+  ck_assert_uint_eq(forest_rooted_at(&f, 7), 0);
+  ck_assert_uint_eq(forest_rooted_at(&f, 8), FOREST_NONE);
+  ck_assert_uint_eq(forest_rooted_at(&f, 10), 1);
+  forest_map_free(m);
+  struct forest none = forest_made(FOREST_RACK, 0, 3, 2, NULL);
+  looks(&none, 1, "s1(0 1 2)");
+}
+END_TEST
+
+START_TEST(rings_and_trees_follow_the_map) {
+  const uint32_t hosts[] = {7, 3, 7, 3, 9};
+  struct forest_map *m = NULL;
+  ck_assert_int_eq(forest_map_make(5, 0, hosts, NULL, NULL, &m, NULL), AGG_OK);
+  struct forest ring = forest_made(FOREST_RING, 0, 5, 0, m), tree = forest_made(FOREST_TREE, 2, 5, 0, m);
+  struct forest dtree = forest_made(FOREST_DTREE, 0, 5, 0, m);
+  looks(&ring, 0, "0(4(3(1(2 .) .) .) .)");
+  looks(&tree, 0, "0(. 2(. 1) 3(. 4))");
+  looks(&dtree, 0, "3(2(0 . 1) . 4)");
+  forest_map_free(m);
 }
 END_TEST
 
@@ -367,7 +337,6 @@ Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("forest");
   TCase *t = tcase_create("forest");
-  tcase_add_test(t, every_small_forest_is_sound);
   tcase_add_test(t, star_has_a_tree_a_server);
   tcase_add_test(t, a_server_is_a_stranger_in_another_servers_tree);
   tcase_add_test(t, direct_has_a_tree_a_worker);
@@ -381,11 +350,12 @@ Suite *make_suite(void) {
   tcase_add_test(t, largest_forests_answer_at_their_ends);
   tcase_add_test(t, questions_outside_the_forest_have_no_answer);
   tcase_add_test(t, names_and_kinds_map_both_ways);
-  tcase_add_test(t, check_finds_every_fault);
-  tcase_add_test(t, check_finds_a_wrong_way);
-  tcase_add_test(t, check_finds_strangers_taken_for_members);
-  tcase_add_test(t, check_finds_a_server_with_changing_children);
-  tcase_add_test(t, check_finds_a_forest_that_was_tampered_with);
+  tcase_add_test(t, old_shapes_as_drawn);
+  tcase_add_test(t, trees_as_drawn);
+  tcase_add_test(t, double_binary_trees_as_drawn);
+  tcase_add_test(t, hosts_as_drawn);
+  tcase_add_test(t, racks_as_drawn);
+  tcase_add_test(t, rings_and_trees_follow_the_map);
   suite_add_tcase(s, t);
   return s;
 }
