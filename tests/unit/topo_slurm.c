@@ -95,6 +95,8 @@ static const struct {
     {"SwitchName=x Nodes=n\nSwitchName=a Switches=b\nSwitchName=b Switches=a\n",
      "FILE:2: switch a is above itself (a -> b -> a): one of them must be at the top, without parent"},
     {"SwitchName=a Switches=a\n", "FILE:1: switch a is its own parent: leave parent out where a switch is at the top"},
+    {"SwitchName=a Switches=b\nSwitchName=b Switches=c\nSwitchName=c Switches=a\n",
+     "FILE:1: switch a is above itself (a -> c -> b -> ...): one of them must be at the top, without parent"},
     {"SwitchName=a Nodes=b \\\n", "FILE:1: the last line ends in a backslash and nothing follows: the file was cut off, or remove it"},
     {"SwitchName=a Nodes=b", "FILE:1: the file ends in the middle of this line: it was cut off, or end the line with a newline"},
     {"SwitchName=a \\\nNodes=b,\n", "FILE:1: \"b,\" has an empty name: expected names like node[1-8], with a comma between two"},
