@@ -126,7 +126,8 @@ int topo_add_switch(struct topo *t, const struct topo_switch *s, uint32_t *index
   if (rc != AGG_OK) return rc;
   if (topo_find_switch(t, s->name) != TOPO_NONE)
     return err_set(err, AGG_EINVAL, "switch %s is there already: give one of them another name", s->name);
-  if (t->n_switches == TOPO_SWITCHES_MAX) return err_set(err, AGG_ELIMIT, "more than %u switches", TOPO_SWITCHES_MAX);
+  if (t->n_switches == TOPO_SWITCHES_MAX)
+    return err_set(err, AGG_ELIMIT, "more than %u switches: describe only those above hosts that take part", TOPO_SWITCHES_MAX);
   rc = topo_grow(&t->switches, t->n_switches, &t->cap_switches, sizeof *t->switches, err);
   if (rc == AGG_OK) rc = index_reserve(&t->by_switch, err);
   if (rc != AGG_OK) return rc;
@@ -142,7 +143,8 @@ int topo_add_host(struct topo *t, const struct topo_host *h, uint32_t *index, ag
   if (rc != AGG_OK) return rc;
   if (topo_find_host(t, h->name) != TOPO_NONE)
     return err_set(err, AGG_EINVAL, "host %s is there already: give one of them another name", h->name);
-  if (t->n_hosts == TOPO_HOSTS_MAX) return err_set(err, AGG_ELIMIT, "more than %u hosts", TOPO_HOSTS_MAX);
+  if (t->n_hosts == TOPO_HOSTS_MAX)
+    return err_set(err, AGG_ELIMIT, "more than %u hosts: describe only those that take part", TOPO_HOSTS_MAX);
   rc = topo_grow(&t->hosts, t->n_hosts, &t->cap_hosts, sizeof *t->hosts, err);
   if (rc == AGG_OK) rc = index_reserve(&t->by_host, err);
   if (rc != AGG_OK) return rc;
@@ -266,6 +268,7 @@ void topo_note(struct topo *t, const char *fmt, ...) {
   for (char *p = text; *p != '\0'; p++) {
     if (*p < ' ' || *p > '~' || *p == '#') *p = '?';
   }
+  for (size_t end = strlen(text); end > 0 && text[end - 1] == ' '; end--) text[end - 1] = '\0';
   for (uint32_t i = 0; i < t->n_notes; i++) {
     if (strcmp(t->notes[i], text) == 0) return;
   }

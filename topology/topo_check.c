@@ -147,7 +147,6 @@ static int check_connected(const struct topo *t, const uint32_t *top, struct top
 
 int topo_verify(const struct topo *t, struct topo_fault *fault, agg_error_t *err) {
   *fault = (struct topo_fault){TOPO_NONE, TOPO_NONE};
-  if (t->n_hosts == 0) return err_set(err, AGG_EINVAL, "no host is described: expected at least one line like \"host node1 workers=8\"");
   uint32_t *top = new_tops(t, err);
   if (top == NULL) return AGG_ENOMEM;
   int rc = find_tops(t, top, fault, err);
@@ -155,6 +154,9 @@ int topo_verify(const struct topo *t, struct topo_fault *fault, agg_error_t *err
   if (rc == AGG_OK) rc = check_machines(t, fault, err);
   if (rc == AGG_OK) rc = check_numbers(t, fault, err);
   if (rc == AGG_OK) rc = check_connected(t, top, fault, err);
+  if (rc == AGG_OK && t->n_hosts == 0) {
+    rc = err_set(err, AGG_EINVAL, "no host is described: expected at least one line like \"host node1 workers=8\"");
+  }
   free(top);
   return rc;
 }

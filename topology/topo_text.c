@@ -346,13 +346,11 @@ static int finish_numa(struct parser *p, struct topo_numa *n) {
   if (n->cores[0] == '\0') return FAIL(p, "numa %u has cpus and no cores: say which of them are cores, one CPU for each", n->number);
   if (topo_cpus_parse(n->cpus, &cpus) != 0 || topo_cpus_parse(n->cores, &cores) != 0)
     return FAIL(p, "numa %u has no list of CPUs", n->number);
-  for (uint32_t cpu = 0; cpu < TOPO_CPUS_MAX; cpu++) {
-    if (topo_cpus_has(&cores, cpu) && !topo_cpus_has(&cpus, cpu))
-      return FAIL(p, "CPU %u is in cores and not in cpus: cpus has all of them", cpu);
-    if (!topo_cpus_has(&cpus, cpu)) continue;
-    if (topo_cpus_has(&p->used, cpu)) return FAIL(p, "CPU %u is in two NUMA nodes of this host: remove it from one of them", cpu);
-    topo_cpus_add(&p->used, cpu);
-  }
+  int cpu = topo_cpus_first_in(&cores, &cpus, 0);
+  if (cpu >= 0) return FAIL(p, "CPU %d is in cores and not in cpus: cpus has all of them", cpu);
+  cpu = topo_cpus_first_in(&cpus, &p->used, 1);
+  if (cpu >= 0) return FAIL(p, "CPU %d is in two NUMA nodes of this host: remove it from one of them", cpu);
+  for (size_t i = 0; i < ARRAY_LEN(cpus.bits); i++) p->used.bits[i] |= cpus.bits[i];
   return AGG_OK;
 }
 
@@ -447,7 +445,7 @@ static int close_block(struct parser *p) {
 static int read_part(struct parser *p, enum kind kind, const char *name, char *rest) {
   struct topo_machine *m = &p->m;
   uint32_t n = kind == KIND_NUMA ? m->n_numa : kind == KIND_NIC ? m->n_nics : m->n_gpus;
-  if (!p->open) return FAIL(p, "a %s belongs to a host: put it below the host's line", KIND_NAMES[kind]);
+  if (!p->open) return FAIL(p, "a %s line belongs to a host: put it below the host's line", KIND_NAMES[kind]);
   if (n == TOPO_DEVICES_MAX) return FAIL(p, "more than %u %s lines in one host", TOPO_DEVICES_MAX, KIND_NAMES[kind]);
   int rc = kind == KIND_NUMA  ? topo_grow(&m->numa, n, &p->cap_numa, sizeof *m->numa, p->err)
            : kind == KIND_NIC ? topo_grow(&m->nics, n, &p->cap_nics, sizeof *m->nics, p->err)
@@ -490,8 +488,10 @@ static int read_version(struct parser *p) {
         p, "\"%.60s\": expected \"topo 1\" as the first line (for Slurm's topology.conf and hwloc's XML there are options of their own)",
         word);
   }
-  if (version == NULL || strcmp(version, "1") != 0 || more != NULL) {
-    return FAIL(p, "\"topo %.60s\": this program reads version 1, \"topo 1\"", version != NULL ? version : "");
+  if (version == NULL || more != NULL)
+    return FAIL(p, "expected \"topo 1\" alone as the first line, came %s", more != NULL ? "more words" : "no version");
+  if (strcmp(version, "1") != 0) {
+    return FAIL(p, "version \"%.60s\": this program reads version 1; write the file again with the program that is to read it", version);
   }
   return AGG_OK;
 }

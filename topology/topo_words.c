@@ -205,22 +205,37 @@ uint32_t topo_cpus_count(const struct topo_cpus *cpus) {
   return n;
 }
 
+/* The first CPU from `from` on that is in the set (or, with `want` 0, is not); TOPO_CPUS_MAX: none. */
+static uint32_t next_cpu(const struct topo_cpus *cpus, uint32_t from, int want) {
+  while (from < TOPO_CPUS_MAX) {
+    uint64_t word = (want ? cpus->bits[from / 64] : ~cpus->bits[from / 64]) >> from % 64;
+    if (word != 0) return from + (uint32_t)__builtin_ctzll(word);
+    from = (from / 64 + 1) * 64;
+  }
+  return TOPO_CPUS_MAX;
+}
+
 int topo_cpus_text(struct topo_cpus *cpus, char buf[TOPO_CPULIST_CAP]) {
   size_t used = 0;
-  int fits = 1;
   buf[0] = '\0';
-  for (uint32_t cpu = 0, last; cpu < TOPO_CPUS_MAX; cpu = last + 1) {
-    last = cpu;
-    if (!topo_cpus_has(cpus, cpu)) continue;
-    while (last + 1 < TOPO_CPUS_MAX && topo_cpus_has(cpus, last + 1)) last++;
+  for (uint32_t cpu = next_cpu(cpus, 0, 1), end; cpu < TOPO_CPUS_MAX; cpu = next_cpu(cpus, end, 1)) {
+    end = next_cpu(cpus, cpu, 0);
     char item[16];
-    int n = snprintf(item, sizeof item, last > cpu ? "%s%u-%u" : "%s%u", used > 0 ? "," : "", cpu, last);
-    fits = fits && used + (size_t)n < TOPO_CPULIST_CAP;
-    if (fits) {
-      memcpy(buf + used, item, (size_t)n + 1);
-      used += (size_t)n;
+    int n = snprintf(item, sizeof item, end - cpu > 1 ? "%s%u-%u" : "%s%u", used > 0 ? "," : "", cpu, end - 1);
+    if (used + (size_t)n >= TOPO_CPULIST_CAP) {
+      for (; cpu < TOPO_CPUS_MAX; cpu++) cpus->bits[cpu / 64] &= ~(1ull << cpu % 64);
+      return -1;
     }
-    for (uint32_t i = cpu; !fits && i <= last; i++) cpus->bits[i / 64] &= ~(1ull << i % 64);
+    memcpy(buf + used, item, (size_t)n + 1);
+    used += (size_t)n;
   }
-  return fits ? 0 : -1;
+  return 0;
+}
+
+int topo_cpus_first_in(const struct topo_cpus *a, const struct topo_cpus *b, int in_b) {
+  for (uint32_t i = 0; i < ARRAY_LEN(a->bits); i++) {
+    uint64_t word = a->bits[i] & (in_b ? b->bits[i] : ~b->bits[i]);
+    if (word != 0) return (int)(i * 64) + __builtin_ctzll(word);
+  }
+  return -1;
 }
