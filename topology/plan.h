@@ -34,7 +34,7 @@ struct plan {
   uint32_t lanes, window, chunk_bytes;
   struct forest_map *map; /* owned; NULL: none */
   uint32_t n_forests;
-  struct forest forest[PLAN_FORESTS_MAX];  /* their maps are `map` */
+  struct forest forest[PLAN_FORESTS_MAX]; /* their maps are `map` */
   struct plan_table table[OP_KIND_COUNT]; /* n == 0: forest 0 for all sizes */
 };
 

@@ -1,48 +1,58 @@
-/* The ring: one tree a worker, each a chain root+1 -> root+2 -> ... -> root (mod workers). A node folds what comes from below before its
- * own part, so tree t sums in the order t+1, t+2, ..., t. Servers take no part. */
+/* The ring: one tree a worker, each a chain of all workers in the map's order from the one behind the root round to the root, so that the
+ * ring crosses each host and rack once. A node folds what comes from below before its own part: in the order of positions, from the one
+ * behind the root on. Servers take no part. */
+#include "place.h"
 #include "shape.h"
 
-static uint32_t ring_trees(uint32_t workers, uint32_t servers) {
-  (void)servers;
-  return workers;
-}
+static uint32_t ring_trees(const struct forest_part *p) { return p->workers; }
 
-static uint32_t ring_root(const struct forest *f, uint32_t tree) {
-  (void)f;
+static uint32_t ring_root(const struct forest_part *p, uint32_t tree) {
+  (void)p;
   return tree;
 }
 
-static uint32_t ring_rooted_at(const struct forest *f, uint32_t node) { return node < f->workers ? node : FOREST_NONE; }
+static uint32_t ring_rooted_at(const struct forest_part *p, uint32_t node) { return node < p->workers ? node : FOREST_NONE; }
 
-static int ring_member(const struct forest *f, uint32_t tree, uint32_t node) {
+static int ring_member(const struct forest_part *p, uint32_t tree, uint32_t node) {
   (void)tree;
-  return node < f->workers;
+  return node < p->workers;
 }
 
-/* Nodes below this one: 0 for root+1 (the leaf), workers-1 for the root. */
-static uint32_t ring_height(const struct forest *f, uint32_t tree, uint32_t node) {
-  return node > tree ? node - tree - 1 : f->workers - 1 - (tree - node);
+static uint32_t ring_level(const struct forest_part *p, uint32_t tree, uint32_t node) {
+  uint32_t root = place_position(p->map, tree), at = place_position(p->map, node);
+  return at <= root ? root - at : root + p->workers - at;
 }
 
-static uint32_t ring_parent(const struct forest *f, uint32_t tree, uint32_t node) {
+static uint32_t ring_parent(const struct forest_part *p, uint32_t tree, uint32_t node) {
   if (node == tree) return FOREST_NONE;
-  return node + 1 == f->workers ? 0 : node + 1;
+  uint32_t next = place_position(p->map, node) + 1;
+  return place_worker(p->map, next == p->workers ? 0 : next);
 }
 
-static uint32_t ring_n_children(const struct forest *f, uint32_t tree, uint32_t node) { return ring_height(f, tree, node) > 0; }
+static uint32_t ring_n_children(const struct forest_part *p, uint32_t tree, uint32_t node) {
+  return ring_level(p, tree, node) < p->workers - 1;
+}
 
-static uint32_t ring_before(const struct forest *f, uint32_t node) { return node == 0 ? f->workers - 1 : node - 1; }
+static uint32_t ring_before(const struct forest_part *p, uint32_t node) {
+  uint32_t at = place_position(p->map, node);
+  return place_worker(p->map, at == 0 ? p->workers - 1 : at - 1);
+}
 
-static uint32_t ring_child(const struct forest *f, uint32_t tree, uint32_t node, uint32_t i) {
+static uint32_t ring_child(const struct forest_part *p, uint32_t tree, uint32_t node, uint32_t i) {
   (void)tree, (void)i;
-  return ring_before(f, node);
+  return ring_before(p, node);
 }
 
-static uint32_t ring_toward(const struct forest *f, uint32_t tree, uint32_t node, uint32_t target) {
-  return ring_height(f, tree, target) < ring_height(f, tree, node) ? ring_before(f, node) : FOREST_NONE;
+static uint32_t ring_index(const struct forest_part *p, uint32_t tree, uint32_t node) {
+  (void)p, (void)tree, (void)node;
+  return 0;
 }
 
-static uint32_t ring_depth(const struct forest *f) { return f->workers - 1; }
+static uint32_t ring_toward(const struct forest_part *p, uint32_t tree, uint32_t node, uint32_t target) {
+  return ring_level(p, tree, target) > ring_level(p, tree, node) ? ring_before(p, node) : FOREST_NONE;
+}
+
+static uint32_t ring_depth(const struct forest_part *p) { return p->workers - 1; }
 
 const struct forest_shape shape_ring = {
     .name = "ring",
@@ -53,6 +63,8 @@ const struct forest_shape shape_ring = {
     .parent = ring_parent,
     .n_children = ring_n_children,
     .child = ring_child,
+    .index = ring_index,
+    .level = ring_level,
     .own_at = ring_n_children,
     .toward = ring_toward,
     .depth = ring_depth,
