@@ -106,7 +106,7 @@ struct cost_line {
 struct cost_profile {
   uint8_t kind;
   uint32_t blocks; /* 1, or one a rank */
-  uint32_t places; /* chunks of a round: as many as the trees, or the schedule's places, that they are dealt to; 1: one tree */
+  uint32_t places; /* trees that chunks go to side by side: a round is a chunk for each */
   uint8_t spread;  /* chunks are dealt to trees, so that few chunks use few trees */
   uint32_t depth;
   double hops; /* latency of all levels, up and down, seconds */

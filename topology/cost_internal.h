@@ -34,7 +34,7 @@ struct loader {
   struct cost_loads total, phase;
   uint32_t *links, n_links, *nodes, n_nodes; /* touched in this phase */
   uint8_t *link_mark, *node_mark;
-  int all;                   /* everything is touched */
+  int all;                        /* everything is touched */
   double *core_byte, *core_piece; /* [link] scratch */
   struct cost_line part, first;
   double hops;

@@ -58,7 +58,8 @@ void loader_fini(struct loader *l) {
   *l = (struct loader){0};
 }
 
-/* ---- adding --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- adding ---------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void touch_link(struct loader *l, uint32_t link) {
   if (l->link_mark[link]) return;
@@ -132,7 +133,8 @@ double load_hop(const struct loader *l, int network) {
   return hop + c->chunk;
 }
 
-/* ---- times ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 struct node_time load_node_time(const struct cost *c, const struct fabric *f, const struct cost_loads *l, uint32_t node) {
   const struct fabric_node *n = &f->node[node];
@@ -217,7 +219,8 @@ void load_part(struct loader *l) {
   l->part = (struct cost_line){0};
 }
 
-/* ---- a profile of the loads ----------------------------------------------------------------------------------------------------------- */
+/* ---- a profile of the loads -----------------------------------------------------------------------------------------------------------
+ */
 
 /* The line with the largest time at so many bytes a piece; weight 0: pieces alone. */
 struct most {
@@ -286,8 +289,8 @@ typedef int load_function(struct loader *l, const struct forest *forest, const s
 /* What one chunk alone waits for in the first tree. */
 static int profile_one(const struct cost *cost, const struct fabric *f, const struct forest *forest, const struct cost_case *c,
                        struct cost_profile *p, agg_error_t *err) {
-  if (c->use != USE_SPREAD || p->places == 1) {
-    p->one = (struct cost_line){.byte = p->first.byte / p->places, .piece = p->first.piece / p->places};
+  if (c->use != USE_SPREAD) { /* one tree, or all blocks alike */
+    p->one = (struct cost_line){.byte = p->first.byte / p->blocks, .piece = p->first.piece / p->blocks};
     return AGG_OK;
   }
   struct loader l;
@@ -324,12 +327,12 @@ static int profile_with(load_function *load, const struct cost *cost, const stru
   assert(kind < OP_KIND_COUNT && forest->workers == f->workers && forest->servers == f->servers);
   struct cost_case c = cost_case_of(forest, kind);
   struct cost_profile made = {.kind = (uint8_t)kind, .blocks = c.blocks, .places = 1, .depth = forest_depth(forest)};
-  if (c.use == USE_SPREAD) made.places = forest->schedule != NULL ? forest->period : forest->trees;
   if (c.use == USE_BLOCKS) made.places = forest->workers;
   made.spread = c.use == USE_SPREAD;
   double *share = cost_shares(forest);
   if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
   made.trip_share = trip_share(forest, &c, share);
+  for (uint32_t t = 0; c.use == USE_SPREAD && t < forest->trees; t++) made.places += (t > 0 && share[t] > 0);
   free(share);
   struct loader l;
   int rc = loader_init(&l, cost, f, err);
