@@ -222,7 +222,7 @@ void load_part(struct loader *l) {
 /* ---- a profile of the loads -----------------------------------------------------------------------------------------------------------
  */
 
-/* The line with the largest time at so many bytes a piece; weight 0: pieces alone. */
+/* The line with the largest time at so many bytes a piece; the first of equals, whatever their last bits. */
 struct most {
   struct cost_line line;
   double value;
@@ -230,7 +230,7 @@ struct most {
 
 static void offer(struct most *m, const struct cost_line *line, double bytes, double pieces) {
   double value = line->byte * bytes + line->piece * pieces;
-  if (value > m->value) *m = (struct most){.line = *line, .value = value};
+  if (value > m->value * (1 + 1e-9)) *m = (struct most){.line = *line, .value = value};
 }
 
 static void keep(struct cost_profile *p, const struct most *m) {
@@ -332,7 +332,8 @@ static int profile_with(load_function *load, const struct cost *cost, const stru
   double *share = cost_shares(forest);
   if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
   made.trip_share = trip_share(forest, &c, share);
-  for (uint32_t t = 0; c.use == USE_SPREAD && t < forest->trees; t++) made.places += (t > 0 && share[t] > 0);
+  if (c.use == USE_SPREAD) made.places = 0;
+  for (uint32_t t = 0; c.use == USE_SPREAD && t < forest->trees; t++) made.places += share[t] > 0;
   free(share);
   struct loader l;
   int rc = loader_init(&l, cost, f, err);

@@ -205,13 +205,15 @@ static double group_value(const struct shape_case *s, uint32_t group) {
 
 /* Below the leaders: in the trees with a root elsewhere the others of a group put to its leader, and it to them. all: value of all trees.
  */
-static void below_leaders(struct loader *l, const struct shape_case *s, double all, int up) {
+static int below_leaders(struct loader *l, const struct shape_case *s, double all, int up) {
   const struct forest_map *m = s->part->map;
   uint8_t who = who_in(s, up);
   double each = blocks_of(s);
+  int some = 0;
   for (uint32_t g = 0; g < m->groups; g++) {
     uint32_t first = m->group_first[g], size = m->group_first[g + 1] - first;
     double elsewhere = all - group_value(s, g), sum = group_sum(s, who, size, has_root(s, g));
+    some |= size > 1 && elsewhere > 1e-12;
     for (uint32_t i = first; size > 1 && i < first + size; i++) {
       uint32_t node = m->worker_at[i];
       double own = give(s, who, 1, node == s->c->root), lead = s->lead[node], follow = elsewhere - lead;
@@ -221,6 +223,7 @@ static void below_leaders(struct loader *l, const struct shape_case *s, double a
   }
   l->all = 1;
   load_phase(l);
+  return some;
 }
 
 /* Within a root's own group the others are its children. */
@@ -281,7 +284,7 @@ static int load_groups(struct loader *l, const struct shape_case *s, agg_error_t
     if (g != FOREST_NONE) s->lead_here[leader_of(m, g, t)] += s->value[p->workers + t];
   }
   double all = sum_of(s->value, fabric_nodes(l->f));
-  below_leaders(l, s, all, 1);
+  int below = below_leaders(l, s, all, 1);
   for (int up = 1; up >= 0; up--) {
     if (p->kind == FOREST_HIER) beside_roots(l, s, up);
     leaders_to_roots(l, s, up);
@@ -291,7 +294,7 @@ static int load_groups(struct loader *l, const struct shape_case *s, agg_error_t
   int network = p->kind == FOREST_HIER || m->groups > 1;
   for (uint32_t i = p->workers; !network && i < fabric_nodes(l->f); i++)
     network = s->value[i] > 0 && l->f->node[i].host != host_of_group(l, m, 0);
-  l->hops = MAX_OF(l->hops, 2 * load_hop(l, 0) + 2 * load_hop(l, network));
+  l->hops = MAX_OF(l->hops, 2 * below * load_hop(l, 0) + 2 * load_hop(l, network));
   return AGG_OK;
 }
 
