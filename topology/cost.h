@@ -39,7 +39,7 @@
   X(frame, NUMBER, 38, "what a packet costs on an Ethernet line besides: header, check, gap and preamble") \
   X(connections, NUMBER, 16384, "the most connections a node may hold: peers x lanes x priorities")        \
   X(window, BYTES, 4294967296.0, "the most memory a node may hold in windows, where no limit is given")    \
-  X(margin, NUMBER, 0.05, "by how much another plan must be faster to be changed to at some size")
+  X(margin, NUMBER, 0.02, "by how much another plan must be faster to be changed to at some size")
 
 enum cost_unit { COST_TIME, COST_RATE, COST_BYTES, COST_NUMBER };
 
@@ -107,6 +107,7 @@ struct cost_profile {
   uint8_t kind;
   uint32_t blocks; /* 1, or one a rank */
   uint32_t places; /* trees that chunks go to side by side: a round is a chunk for each */
+  uint32_t period; /* places of the schedule: chunks are cut so that a turn of it is whole */
   uint8_t spread;  /* chunks are dealt to trees, so that few chunks use few trees */
   uint32_t depth;
   double hops; /* latency of all levels, up and down, seconds */

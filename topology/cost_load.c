@@ -326,13 +326,16 @@ static int profile_with(load_function *load, const struct cost *cost, const stru
                         struct cost_profile *p, agg_error_t *err) {
   assert(kind < OP_KIND_COUNT && forest->workers == f->workers && forest->servers == f->servers);
   struct cost_case c = cost_case_of(forest, kind);
-  struct cost_profile made = {.kind = (uint8_t)kind, .blocks = c.blocks, .places = 1, .depth = forest_depth(forest)};
+  struct cost_profile made = {.kind = (uint8_t)kind, .blocks = c.blocks, .places = 1, .period = 1, .depth = forest_depth(forest)};
   if (c.use == USE_BLOCKS) made.places = forest->workers;
   made.spread = c.use == USE_SPREAD;
   double *share = cost_shares(forest);
   if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
   made.trip_share = trip_share(forest, &c, share);
-  if (c.use == USE_SPREAD) made.places = 0;
+  if (c.use == USE_SPREAD) {
+    made.places = 0;
+    made.period = forest->period;
+  }
   for (uint32_t t = 0; c.use == USE_SPREAD && t < forest->trees; t++) made.places += share[t] > 0;
   free(share);
   struct loader l;

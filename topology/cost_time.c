@@ -21,7 +21,7 @@ struct cut {
 };
 
 static struct cut cut_of(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes) {
-  uint64_t ways = (uint64_t)s->lanes * (p->spread ? p->places : 1), most = s->chunk_bytes;
+  uint64_t ways = (uint64_t)s->lanes * p->period, most = s->chunk_bytes;
   uint64_t rounds = MAX_OF(1u, div_up_u64(bytes, ways * most));
   uint64_t chunk = round_up_u64(div_up_u64(bytes, ways * rounds), CHUNK_ALIGN);
   chunk = MIN_OF(MAX_OF(chunk, MIN_OF(CHUNK_FLOOR, most)), most);
