@@ -1,100 +1,361 @@
 /*
- * The chooser: from (plan wanted, workers, servers, one host) to the forests of a communicator and their window, lanes and chunk size.
- * Pure, so that all ranks answer alike; never measures anything.
+ * The chooser: which candidates at which sizes.
  *
- * auto takes the star when there are servers. Without servers it takes direct, and between several hosts with more than two workers the
- * ring from RING_BYTES_PER_WORKER x workers on: both move 2(n-1)/n of the bytes over each NIC, the ring without n-1 senders meeting at one
- * port, but over 2(n-2) hops more. At about 20 us a hop and 10 GB/s a NIC these hops are less than a tenth of the transfer once
- * bytes >= 10 x n x 20 us x 10 GB/s = n x 2 MB. (With two workers ring and direct are the same trees.)
+ * Every candidate that breaks no limit is predicted on a grid of sizes, for every kind of operation. Of all ways along the grid the one
+ * with the least sum of logarithms of times is taken, where a change costs the logarithm of 1 + margin: so candidates that are nearly equal
+ * do not alternate. This is done for each family of candidates that go together at the servers, and for smaller chunks where some
+ * candidate's windows fit with these only; the best sum wins. Where the way changes, the size at which both are equally fast is found by
+ * halving.
  */
 #include "topology/choose.h"
 
 #include <assert.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/util.h"
+#include "topology/candidates.h"
 
-#define RING_BYTES_PER_WORKER (2ull << 20)
+#define GRID_LEAST 256u
+#define GRID_MOST (1ull << 30)
+#define GRID_MAX (2 + 23 + PLAN_RULES_MAX)
+#define NONE UINT32_MAX
+#define ONE_HOST_TRUST 1.5
 
-#define CHUNK_ONE_HOST (128u << 10)
-#define CHUNK_NETWORK (256u << 10)
-#define WINDOW_SHALLOW 4u
-#define LANES_NETWORK 2u
-#define WINDOW_DEEP_MAX 64u /* beyond it the window's memory grows faster than a deeper pipeline gains */
+/* A choice: for each kind and size of the grid a candidate. */
+struct choice {
+  uint32_t chunk_bytes, window;
+  uint8_t family;
+  double score;
+  uint32_t pick[OP_KIND_COUNT][GRID_MAX];
+};
 
-static int check_limits(const struct plan_request *r, agg_error_t *err) {
-  if (r->chunk_bytes != 0 &&
-      (r->chunk_bytes < PLAN_CHUNK_MIN || r->chunk_bytes > PLAN_CHUNK_MAX || r->chunk_bytes % PLAN_CHUNK_UNIT != 0)) {
-    return err_set(err, AGG_EINVAL, "chunk of %u bytes: expected a multiple of %u from %u to %u (AGG_CHUNK), or 0 to have it chosen",
-                   r->chunk_bytes, PLAN_CHUNK_UNIT, PLAN_CHUNK_MIN, PLAN_CHUNK_MAX);
-  }
-  if (r->window > PLAN_WINDOW_MAX) {
-    return err_set(err, AGG_EINVAL, "window of %u chunks: expected 1 to %u (AGG_WINDOW), or 0 to have it chosen", r->window,
-                   PLAN_WINDOW_MAX);
-  }
-  if (r->lanes > PLAN_LANES_MAX) {
-    return err_set(err, AGG_EINVAL, "%u lanes: expected 1 to %u (AGG_LANES), or 0 to have them chosen", r->lanes, PLAN_LANES_MAX);
-  }
-  return AGG_OK;
-}
+struct chooser {
+  struct candidates all;
+  uint32_t n_sizes;
+  uint64_t size[GRID_MAX];
+  unsigned classes[GRID_MAX]; /* asked for from this size on */
+  /* under the setting at hand */
+  uint32_t chunk_bytes, window_most;
+  uint32_t window[CANDIDATES_MAX]; /* 0: does not fit */
+  uint8_t usable[CANDIDATES_MAX];
+  double logs[CANDIDATES_MAX][OP_KIND_COUNT][GRID_MAX];
+};
 
-static int add_forest(struct plan *p, unsigned kind, const struct plan_request *r, uint64_t from_bytes, agg_error_t *err) {
-  assert(p->n_forests < PLAN_FORESTS_MAX);
-  assert(p->n_forests == 0 ? from_bytes == 0 : from_bytes > p->from_bytes[p->n_forests - 1]);
-  int rc = forest_init(&p->forest[p->n_forests], kind, r->workers, r->servers, err);
-  if (rc != AGG_OK) return rc;
-  p->from_bytes[p->n_forests++] = from_bytes;
-  return AGG_OK;
-}
+/* Allreduce is what training waits for. */
+static const double weight[OP_KIND_COUNT] = {
+    [OP_ALLREDUCE] = 8, [OP_REDUCE] = 1,   [OP_BROADCAST] = 1, [OP_REDUCE_SCATTER] = 2,
+    [OP_ALLGATHER] = 2, [OP_GATHER] = 0.5, [OP_SCATTER] = 0.5, [OP_BARRIER] = 0.5,
+};
 
-static int add_auto(struct plan *p, const struct plan_request *r, agg_error_t *err) {
-  if (r->servers > 0) return add_forest(p, FOREST_STAR, r, 0, err);
-  int rc = add_forest(p, FOREST_DIRECT, r, 0, err);
-  if (rc != AGG_OK || r->one_host || r->workers <= 2) return rc;
-  return add_forest(p, FOREST_RING, r, RING_BYTES_PER_WORKER * r->workers, err);
-}
-
-static int add_forests(struct plan *p, const struct plan_request *r, agg_error_t *err) {
-  if (r->plan == NULL || r->plan[0] == '\0' || strcmp(r->plan, "auto") == 0) return add_auto(p, r, err);
-  int kind = forest_kind_parse(r->plan);
-  if (kind < 0) return err_set(err, AGG_EINVAL, "plan \"%.64s\" is unknown: expected auto, star, direct or ring (AGG_PLAN)", r->plan);
-  if (kind == FOREST_STAR && r->servers == 0) {
-    return err_set(err, AGG_EINVAL, "plan \"star\" needs a server and none is given: set AGG_SERVERS, or take auto, direct or ring");
-  }
-  return add_forest(p, (unsigned)kind, r, 0, err);
-}
-
-/* An edge's window covers a round trip of its tree: two hops are a few chunks, a chain of n nodes is 2(n-1) hops. */
-static uint32_t window_for(const struct plan *p) {
-  uint32_t depth = 0;
-  for (uint32_t i = 0; i < p->n_forests; i++) depth = MAX_OF(depth, forest_depth(&p->forest[i]));
-  uint32_t window = depth <= 1 ? WINDOW_SHALLOW : 2 * (depth + 1);
-  return MIN_OF(MAX_OF(window, WINDOW_SHALLOW), WINDOW_DEEP_MAX);
-}
-
-/* Lanes are dealt over NICs by their number, so fewer lanes than NICs would leave some idle. On one host there is none between the nodes.
+/* ---- the grid ---------------------------------------------------------------------------------------------------------------------------
  */
-static uint32_t lanes_for(const struct plan_request *r) {
-  if (r->one_host) return r->servers == 0 ? 1 : 2;
-  return MIN_OF(MAX_OF(LANES_NETWORK, r->rails), PLAN_LANES_MAX);
+
+static void add_size(struct chooser *ch, uint64_t size) {
+  uint32_t at = ch->n_sizes;
+  while (at > 0 && ch->size[at - 1] > size) at--;
+  if (at > 0 && ch->size[at - 1] == size) return;
+  assert(ch->n_sizes < GRID_MAX);
+  memmove(&ch->size[at + 1], &ch->size[at], (ch->n_sizes - at) * sizeof ch->size[0]);
+  ch->size[at] = size;
+  ch->n_sizes++;
+}
+
+static void make_grid(struct chooser *ch) {
+  const struct plan_wish *w = &ch->all.wish;
+  add_size(ch, 0);
+  for (uint64_t size = GRID_LEAST; size <= GRID_MOST; size *= 2) add_size(ch, size);
+  for (uint32_t i = 0; i < w->n; i++) add_size(ch, w->range[i].from_bytes);
+  for (uint32_t g = 0, range = 0; g < ch->n_sizes; g++) {
+    while (range + 1 < w->n && w->range[range + 1].from_bytes <= ch->size[g]) range++;
+    ch->classes[g] = w->range[range].classes;
+  }
+}
+
+static struct cost_setting setting_of(const struct chooser *ch, uint32_t c) {
+  return (struct cost_setting){.lanes = ch->all.lanes, .window = ch->window[c], .chunk_bytes = ch->chunk_bytes};
+}
+
+static double seconds(const struct chooser *ch, uint32_t c, unsigned kind, uint64_t bytes) {
+  struct cost_setting s = setting_of(ch, c);
+  return cost_predict(&ch->all.c[c].profile[kind], &s, bytes).seconds;
+}
+
+/* Within one host the constants say less than the machine's caches do: what is known to be good there, the star where there are servers and
+ * direct where there are none, is left only for what is predicted to be much faster. */
+static double handicap(const struct chooser *ch, const struct candidate *k) {
+  unsigned usual = ch->all.f.servers != 0 ? PLAN_STAR : PLAN_DIRECT;
+  return ch->all.one_host && k->class != usual ? log(ONE_HOST_TRUST) : 0;
+}
+
+/* Windows and times of all candidates with this chunk and windows up to `window_most`. */
+static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_most) {
+  ch->chunk_bytes = chunk_bytes;
+  ch->window_most = window_most;
+  for (uint32_t c = 0; c < ch->all.n; c++) {
+    const struct candidate *k = &ch->all.c[c];
+    ch->window[c] = k->built ? MIN_OF(candidate_window(&ch->all, k, chunk_bytes), window_most) : 0;
+    ch->usable[c] = ch->window[c] != 0;
+    for (unsigned kind = 0; ch->usable[c] && kind < OP_KIND_COUNT; kind++) {
+      for (uint32_t g = 0; g < ch->n_sizes; g++) {
+        ch->logs[c][kind][g] = log(seconds(ch, c, kind, ch->size[g]) + 1e-9) + handicap(ch, k);
+      }
+    }
+  }
+}
+
+/* ---- the best way along the grid
+ * ----------------------------------------------------------------------------------------------------------- */
+
+static int goes(const struct chooser *ch, uint32_t c, uint32_t g, uint8_t family) {
+  const struct candidate *k = &ch->all.c[c];
+  return ch->usable[c] && (k->class & ch->classes[g]) && (k->family == FAMILY_NONE || k->family == family);
+}
+
+/* One kind. Returns the sum, infinite where some size has no candidate. */
+static double best_way(const struct chooser *ch, unsigned kind, uint8_t family, double change, uint32_t *pick) {
+  static const double far = INFINITY;
+  double cost[2][CANDIDATES_MAX] = {{0}};
+  uint8_t from[GRID_MAX][CANDIDATES_MAX];
+  uint32_t n = ch->all.n, best = 0;
+  for (uint32_t g = 0; g < ch->n_sizes; g++) {
+    double *now = cost[g % 2], *before = cost[(g + 1) % 2];
+    uint32_t cheapest = best; /* of those before */
+    best = 0;
+    for (uint32_t c = 0; c < n; c++) {
+      double stay = g == 0 ? 0 : before[c], move = g == 0 ? 0 : before[cheapest] + change;
+      from[g][c] = (uint8_t)(stay <= move ? c : cheapest);
+      now[c] = goes(ch, c, g, family) ? MIN_OF(stay, move) + ch->logs[c][kind][g] : far;
+      if (now[c] < now[best]) best = c;
+    }
+  }
+  double sum = cost[(ch->n_sizes - 1) % 2][best];
+  for (uint32_t g = ch->n_sizes; g-- > 0; best = from[g][best]) pick[g] = best;
+  return sum;
+}
+
+static uint32_t changes(const struct chooser *ch, const uint32_t *pick) {
+  uint32_t n = 0;
+  for (uint32_t g = 1; g < ch->n_sizes; g++) n += pick[g] != pick[g - 1];
+  return n;
+}
+
+/* All kinds; changes cost more where there would be too many. */
+static double best_ways(const struct chooser *ch, uint8_t family, struct choice *choice) {
+  double score = 0;
+  for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) {
+    double change = log1p(ch->all.cost.margin), sum;
+    do {
+      sum = best_way(ch, kind, family, change, choice->pick[kind]);
+      if (isinf(sum)) return sum;
+      change = 2 * change + 1e-6;
+    } while (changes(ch, choice->pick[kind]) >= PLAN_RULES_MAX);
+    score += weight[kind] * sum;
+  }
+  return score;
+}
+
+static uint32_t used_forests(const struct chooser *ch, const struct choice *choice, uint8_t *used) {
+  uint32_t n = 0;
+  memset(used, 0, CANDIDATES_MAX);
+  for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) {
+    for (uint32_t g = 0; g < ch->n_sizes; g++) used[choice->pick[kind][g]] = 1;
+  }
+  for (uint32_t c = 0; c < ch->all.n; c++) n += used[c];
+  return n;
+}
+
+/* The used candidate without which the sum grows least; NONE: none can be missed. */
+static uint32_t least_useful(struct chooser *ch, uint8_t family, const uint8_t *used) {
+  struct choice without;
+  double least = INFINITY;
+  uint32_t found = NONE;
+  for (uint32_t c = 0; c < ch->all.n; c++) {
+    if (!used[c]) continue;
+    ch->usable[c] = 0;
+    double score = best_ways(ch, family, &without);
+    ch->usable[c] = 1;
+    if (score >= least) continue;
+    least = score;
+    found = c;
+  }
+  return found;
+}
+
+/* Whether the used candidates' windows fit together; gives the largest window with which they do. */
+static int windows_fit(const struct chooser *ch, const uint8_t *used, uint32_t *window, agg_error_t *err) {
+  const struct forest *forests[CANDIDATES_MAX];
+  uint32_t n = 0, wanted = 0;
+  for (uint32_t c = 0; c < ch->all.n; c++) {
+    if (!used[c]) continue;
+    forests[n++] = &ch->all.c[c].forest;
+    wanted = MAX_OF(wanted, ch->window[c]);
+  }
+  struct cost_needs needs;
+  int rc = cost_needs(forests, n, &needs, err);
+  if (rc != AGG_OK) return rc;
+  double children = 0, peers = 0;
+  for (uint32_t i = 0; i < fabric_nodes(&ch->all.f); i++) {
+    children = MAX_OF(children, needs.children[i] / (double)ch->all.f.node[i].memory_bytes);
+    peers = MAX_OF(peers, needs.peers[i]);
+  }
+  cost_needs_fini(&needs);
+  int connected = peers * ch->all.lanes * PLAN_PRIORITIES <= ch->all.cost.connections;
+  *window = connected ? window_fitting(&ch->all, children, ch->chunk_bytes, wanted) : 0;
+  if (ch->all.request->window != 0 && *window != ch->all.request->window) *window = 0;
+  return AGG_OK;
+}
+
+/*
+ * The best of a family with the chunk at hand: drops what is least useful while there are too many forests or their windows do not fit
+ * together. Windows smaller than wanted are taken as they are where all fit with these. score: infinite where nothing can be.
+ */
+static int choose_family(struct chooser *ch, uint8_t family, struct choice *choice, agg_error_t *err) {
+  uint8_t used[CANDIDATES_MAX];
+  choice->family = family;
+  choice->chunk_bytes = ch->chunk_bytes;
+  for (;;) {
+    choice->score = best_ways(ch, family, choice);
+    if (isinf(choice->score)) return AGG_OK;
+    uint32_t n = used_forests(ch, choice, used), widest = 0;
+    int rc = windows_fit(ch, used, &choice->window, err);
+    if (rc != AGG_OK) return rc;
+    for (uint32_t c = 0; c < ch->all.n; c++) {
+      if (used[c]) widest = MAX_OF(widest, ch->window[c]);
+    }
+    if (n <= PLAN_FORESTS_MAX && (choice->window == widest || n == 1)) return AGG_OK;
+    uint32_t drop = least_useful(ch, family, used);
+    if (drop == NONE) { /* every one is needed at some size: with what windows fit */
+      if (n > PLAN_FORESTS_MAX || choice->window == 0) choice->score = INFINITY;
+      return AGG_OK;
+    }
+    ch->usable[drop] = 0;
+  }
+}
+
+/* ---- settings
+ * -------------------------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t fitting_count(const struct chooser *ch, uint32_t chunk_bytes) {
+  uint32_t n = 0;
+  for (uint32_t c = 0; c < ch->all.n; c++) n += ch->all.c[c].built && candidate_window(&ch->all, &ch->all.c[c], chunk_bytes) != 0;
+  return n;
+}
+
+static uint32_t built_count(const struct chooser *ch) {
+  uint32_t n = 0;
+  for (uint32_t c = 0; c < ch->all.n; c++) n += ch->all.c[c].built;
+  return n;
+}
+
+/* Every family with every chunk that lets more candidates fit than a larger one. */
+static int choose(struct chooser *ch, struct choice *best, agg_error_t *err) {
+  uint32_t fitted = 0, chunk = ch->all.chunk_bytes;
+  best->score = INFINITY;
+  for (;;) {
+    uint32_t fits = fitting_count(ch, chunk);
+    for (uint8_t family = FAMILY_STAR; fits > fitted && family < FAMILY_COUNT; family++) {
+      struct choice choice;
+      set_chunk(ch, chunk, PLAN_WINDOW_MAX);
+      int rc = choose_family(ch, family, &choice, err);
+      if (rc != AGG_OK) return rc;
+      if (choice.score < best->score) *best = choice;
+    }
+    fitted = MAX_OF(fitted, fits);
+    if (fitted == built_count(ch) || ch->all.request->chunk_bytes != 0 || chunk / 2 < CHUNK_LEAST) return AGG_OK;
+    chunk /= 2;
+  }
+}
+
+/* ---- the plan
+ * --------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The size from which on b is to follow a: between two sizes of the grid where they are equally fast, cut to few digits. */
+static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, uint32_t b, uint64_t lo, uint64_t hi) {
+  while (hi - lo > 1) {
+    uint64_t mid = lo + (hi - lo) / 2;
+    if (seconds(ch, b, kind, mid) <= seconds(ch, a, kind, mid))
+      hi = mid;
+    else
+      lo = mid;
+  }
+  uint64_t unit = 1;
+  while (hi / unit >= 32) unit *= 2;
+  return MAX_OF(lo + 1 > unit ? hi / unit * unit : hi, 1u);
+}
+
+static void make_table(const struct chooser *ch, const struct choice *choice, unsigned kind, const uint32_t *forest_of,
+                       struct plan_table *table) {
+  const uint32_t *pick = choice->pick[kind];
+  for (uint32_t g = 0; g < ch->n_sizes; g++) {
+    if (g > 0 && pick[g] == pick[g - 1]) continue;
+    int bound = g == 0 || !goes(ch, pick[g], g - 1, choice->family) || !goes(ch, pick[g - 1], g, choice->family);
+    uint64_t from = bound ? ch->size[g] : crossing(ch, kind, pick[g - 1], pick[g], ch->size[g - 1], ch->size[g]);
+    if (table->n > 0) from = MAX_OF(from, table->rule[table->n - 1].from_bytes + 1);
+    table->rule[table->n++] = (struct plan_rule){.from_bytes = from, .forest = forest_of[pick[g]]};
+  }
+}
+
+/* Hands the chosen forests to the plan. */
+static void make_plan(struct chooser *ch, const struct choice *choice, struct plan *plan) {
+  uint8_t used[CANDIDATES_MAX];
+  uint32_t forest_of[CANDIDATES_MAX] = {0};
+  used_forests(ch, choice, used);
+  set_chunk(ch, choice->chunk_bytes, choice->window);
+  *plan = (struct plan){.workers = ch->all.f.workers, .servers = ch->all.f.servers};
+  plan->lanes = ch->all.lanes;
+  plan->window = choice->window;
+  plan->chunk_bytes = choice->chunk_bytes;
+  for (uint32_t c = 0; c < ch->all.n; c++) {
+    if (!used[c]) continue;
+    forest_of[c] = plan->n_forests;
+    plan->forest[plan->n_forests++] = ch->all.c[c].forest;
+  }
+  for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) make_table(ch, choice, kind, forest_of, &plan->table[kind]);
+  for (uint32_t c = 0; c < ch->all.n; c++) {
+    if (used[c]) ch->all.c[c].built = 0;
+  }
+  plan->map = ch->all.map;
+  ch->all.map = NULL;
+}
+
+/* Nothing can be: the reason of the first candidate that was asked for. */
+static int nothing(const struct chooser *ch, agg_error_t *err) {
+  char name[96];
+  for (uint32_t g = 0; g < ch->n_sizes; g++) {
+    const struct candidate *first = NULL;
+    int some = 0;
+    for (uint32_t c = 0; c < ch->all.n; c++) {
+      const struct candidate *k = &ch->all.c[c];
+      if (!(k->class & ch->classes[g])) continue;
+      some |= k->built;
+      if (first == NULL && k->why[0] != '\0') first = k;
+    }
+    if (!some && first != NULL)
+      return err_set(err, AGG_EINVAL, "plan \"%s\" cannot be from %llu bytes on: %s: %s", plan_class_name(ch->classes[g]),
+                     (unsigned long long)ch->size[g], candidate_name(first, name, sizeof name), first->why);
+  }
+  return err_set(
+      err, AGG_EINVAL,
+      "no plan fits the limits: the windows of %u chunks of up to %u bytes on %u lanes need more memory than the nodes may hold, or "
+      "the ranges of AGG_PLAN ask for shapes that cannot share a server: take smaller ones, or auto",
+      ch->all.request->window, ch->all.chunk_bytes, ch->all.lanes);
 }
 
 int plan_make(const struct plan_request *request, struct plan *plan, agg_error_t *err) {
-  struct plan p = {0};
-  int rc = check_limits(request, err);
-  if (rc == AGG_OK) rc = add_forests(&p, request, err);
-  if (rc != AGG_OK) return rc;
-  p.chunk_bytes = request->chunk_bytes != 0 ? request->chunk_bytes : request->one_host ? CHUNK_ONE_HOST : CHUNK_NETWORK;
-  p.lanes = request->lanes != 0 ? request->lanes : lanes_for(request);
-  p.window = request->window != 0 ? request->window : window_for(&p);
-  *plan = p;
-  return AGG_OK;
-}
-
-uint32_t plan_forest(const struct plan *plan, uint64_t bytes) {
-  assert(plan->n_forests > 0 && plan->from_bytes[0] == 0);
-  uint32_t i = plan->n_forests - 1;
-  while (bytes < plan->from_bytes[i]) i--;
-  return i;
+  struct chooser *ch = calloc(1, sizeof *ch); /* too large for a thread's stack */
+  struct choice best;
+  if (ch == NULL) return err_set(err, AGG_ENOMEM, "planner: no memory");
+  int rc = candidates_make(&ch->all, request, err);
+  if (rc == AGG_OK) {
+    make_grid(ch);
+    rc = choose(ch, &best, err);
+    if (rc == AGG_OK && isinf(best.score)) rc = nothing(ch, err);
+    if (rc == AGG_OK) make_plan(ch, &best, plan);
+    candidates_fini(&ch->all);
+  }
+  free(ch);
+  return rc;
 }

@@ -23,7 +23,7 @@
   X(hop_shm, TIME, 1e-6, "a put within a host until the peer has seen it")                                 \
   X(hop_verbs, TIME, 3e-6, "a put between hosts over verbs until the peer has seen it")                    \
   X(hop_tcp, TIME, 20e-6, "a put between hosts over TCP until the peer has seen it")                       \
-  X(chunk, TIME, 0.4e-6, "the engine's work for a chunk at a node")                                        \
+  X(chunk, TIME, 0.4e-6, "what the engine and the planes add to each hop")                                 \
   X(message_shm, TIME, 0.15e-6, "processor time of a message at either end, shared memory")                \
   X(message_verbs, TIME, 0.3e-6, "processor time of a message at either end, verbs")                       \
   X(message_tcp, TIME, 4e-6, "processor time of a message at either end, TCP")                             \
@@ -39,7 +39,7 @@
   X(frame, NUMBER, 38, "what a packet costs on an Ethernet line besides: header, check, gap and preamble") \
   X(connections, NUMBER, 16384, "the most connections a node may hold: peers x lanes x priorities")        \
   X(window, BYTES, 4294967296.0, "the most memory a node may hold in windows, where no limit is given")    \
-  X(margin, NUMBER, 0.05, "by how much another plan must be faster to be changed to at some size")
+  X(margin, NUMBER, 0.02, "by how much another plan must be faster to be changed to at some size")
 
 enum cost_unit { COST_TIME, COST_RATE, COST_BYTES, COST_NUMBER };
 
@@ -66,34 +66,24 @@ double cost_efficiency(const struct cost *cost, const struct fabric *f);
 /* ---- loads ------------------------------------------------------------------------------------------------------------------------ */
 
 /*
- * What an operation of one byte a block and one chunk a block's piece puts on each resource. Payload bytes for links, seconds a byte and
- * seconds a piece for nodes. Arrays live in one allocation.
+ * What an operation puts on each resource, for one byte in each block and one piece (chunk) of each block. One allocation.
  */
 struct cost_loads {
   uint32_t n_links, n_nodes;
   double *up, *down;    /* [link] payload bytes */
-  double *memory;       /* [link] bytes read or written in a host */
+  double *memory;       /* [link] bytes copied or folded in a host */
   double *sum;          /* [node] bytes folded */
   double *sent, *got;   /* [node] payload bytes over the network */
-  double *copied;       /* [node] payload bytes put within the host */
-  double *messages;     /* [node] messages sent and received over the network */
-  double *messages_shm; /* [node] the same within the host */
-  double *chunks;       /* [node] chunks that it takes part in */
+  double *copied;       /* [node] payload bytes that it puts within its host */
+  double *messages;     /* [node] sent and received over the network */
+  double *messages_shm; /* [node] sent and received within its host */
 };
 int cost_loads_init(struct cost_loads *l, const struct fabric *f, agg_error_t *err);
 void cost_loads_fini(struct cost_loads *l); /* takes a zeroed one */
 
-/*
- * A resource's time for an operation: a seconds for each byte of a block and b for each piece (chunk of a block). Enough to predict any
- * size of one (forest, kind).
- */
-struct cost_line {
-  double byte, piece;
-  uint32_t at;  /* link or node */
-  uint8_t what; /* enum cost_resource */
-};
 enum cost_resource {
-  COST_NOTHING = 0, /* hops: nothing but latency */
+  COST_HOPS = 0, /* nothing but latency */
+  COST_FILL,     /* what the first chunks wait for, level by level */
   COST_LINK_UP,
   COST_LINK_DOWN,
   COST_MEMORY, /* of a host */
@@ -103,33 +93,41 @@ enum cost_resource {
   COST_WINDOW, /* an edge's window is smaller than depth x hop x bandwidth */
   COST_RESOURCES
 };
-#define COST_LINES_MAX 8
 
-/* All that predictions of one forest and kind need; independent of bytes, chunk, lanes and window. */
+/* A resource's time for an operation: `byte` seconds for each byte of a block and `piece` seconds for each chunk of a block. */
+struct cost_line {
+  double byte, piece;
+  uint32_t at; /* link or node */
+  uint8_t what;
+};
+#define COST_LINES_MAX 9
+
+/* All that predictions of one forest and kind need, whatever the bytes, chunk, lanes and window. */
 struct cost_profile {
   uint8_t kind;
   uint32_t blocks; /* 1, or one a rank */
-  uint32_t places; /* chunks of one round: trees the chunks are dealt to, or places of the schedule; 1: one tree alone */
+  uint32_t places; /* trees that chunks go to side by side: a round is a chunk for each */
+  uint32_t period; /* places of the schedule: chunks are cut so that a turn of it is whole */
+  uint8_t spread;  /* chunks are dealt to trees, so that few chunks use few trees */
   uint32_t depth;
-  double hops; /* latency of the levels, up and down, seconds */
+  double hops; /* latency of all levels, up and down, seconds */
   uint32_t n_lines;
   struct cost_line line[COST_LINES_MAX]; /* the resources that can limit at some size */
-  struct cost_line first; /* what one round waits for level by level, all levels together, in the unit of a whole operation */
-  double edge_trips;      /* the busiest edge: chunks of one round x seconds of their round trips, for the window; 0: no network edge */
-  double edge_share;
-  double nic_up, nic_down; /* the most payload bytes through any host's NICs, of one byte a block */
+  struct cost_line first;                /* the levels one after the other, each with its busiest resource */
+  struct cost_line one;                  /* the same for one chunk alone in the first tree, for each of its bytes */
+  double trip_share;                     /* chunks of the busiest edge x part of the depth above it, of all chunks */
+  double nic_up, nic_down;               /* the most payload bytes through any host's NICs, of one byte a block */
 };
 
-/* Closed forms. The fabric is checked and assumed. AGG_ENOMEM. */
+/* Closed forms. The fabric is checked and nothing in it is unknown. AGG_ENOMEM. Rooted kinds: a root that stands for most. */
 int cost_profile(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, struct cost_profile *p,
                  agg_error_t *err);
-/* The same from a walk over all edges of all trees: O(trees x nodes). root: of rooted kinds. */
-int cost_walk(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, uint32_t root,
-              struct cost_profile *p, agg_error_t *err);
-/* The loads behind them. */
-int cost_loads(const struct fabric *f, const struct forest *forest, unsigned kind, uint32_t root, struct cost_loads *l, agg_error_t *err);
-int cost_loads_walk(const struct fabric *f, const struct forest *forest, unsigned kind, uint32_t root, struct cost_loads *l,
-                    agg_error_t *err);
+/* The same from a walk over all edges of all trees: time and memory O(trees x nodes). */
+int cost_walk(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, struct cost_profile *p,
+              agg_error_t *err);
+/* The loads behind them, into a zeroed or an initialised one. walk: by the walk. */
+int cost_loads_of(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, int walk,
+                  struct cost_loads *l, agg_error_t *err);
 
 /* ---- time ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -140,13 +138,13 @@ struct cost_setting {
 struct cost_time {
   double seconds;
   double hops, load, fill; /* its parts */
-  uint8_t what;            /* enum cost_resource: what limits */
+  uint8_t what;            /* enum cost_resource: the largest of them */
   uint32_t at;             /* link or node */
 };
 
 /* Of an operation with so many bytes in a block. */
 struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes);
-/* The smallest window (at least 2) with which no edge waits for its window at any size. */
+/* The smallest window, from 4 to PLAN_WINDOW_MAX, with which no edge waits for its window. */
 uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32_t chunk_bytes);
 /* "uplink of rack1", "NIC of node3", "sum on server 1", "hops". Returns buf. */
 const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, char *buf, size_t cap);
@@ -154,11 +152,13 @@ const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, c
 /* ---- what a forest needs of its nodes ---------------------------------------------------------------------------------------------- */
 
 struct cost_needs {
-  uint32_t connections; /* peers of the node with the most */
-  uint32_t connections_node;
   uint32_t *children; /* [node] distinct children over all trees; owned */
+  uint32_t *peers;    /* [node] distinct neighbours, within the same allocation */
 };
-/* Closed for every shape, O(nodes). The forests of a plan are united: an edge in several is one. AGG_ENOMEM. */
+/*
+ * O(nodes) for every shape. The forests of a plan are united: equal parts count once, and what different parts add up to is at most all
+ * other workers, so it is exact for one forest and an upper bound for several. AGG_ENOMEM.
+ */
 int cost_needs(const struct forest *const *forests, uint32_t n, struct cost_needs *needs, agg_error_t *err);
 void cost_needs_fini(struct cost_needs *needs);
 

@@ -1,0 +1,376 @@
+/*
+ * Gathering loads: flows along the tree of links, phases, and from the loads the few lines that can limit an operation. Knows no shape of
+ * tree.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "topology/cost_internal.h"
+
+int cost_loads_init(struct cost_loads *l, const struct fabric *f, agg_error_t *err) {
+  size_t links = f->n_links, nodes = fabric_nodes(f);
+  double *room = calloc(3 * links + 6 * nodes, sizeof *room);
+  if (room == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for the loads of %zu nodes", nodes);
+  *l = (struct cost_loads){.n_links = f->n_links, .n_nodes = (uint32_t)nodes, .up = room, .down = room + links, .memory = room + 2 * links};
+  l->sum = room + 3 * links;
+  l->sent = l->sum + nodes;
+  l->got = l->sent + nodes;
+  l->copied = l->got + nodes;
+  l->messages = l->copied + nodes;
+  l->messages_shm = l->messages + nodes;
+  return AGG_OK;
+}
+
+void cost_loads_fini(struct cost_loads *l) {
+  free(l->up);
+  *l = (struct cost_loads){0};
+}
+
+int loader_init(struct loader *l, const struct cost *cost, const struct fabric *f, agg_error_t *err) {
+  size_t links = f->n_links, nodes = fabric_nodes(f);
+  *l = (struct loader){.cost = cost, .f = f, .efficiency = cost_efficiency(cost, f)};
+  int rc = cost_loads_init(&l->total, f, err);
+  if (rc == AGG_OK) rc = cost_loads_init(&l->phase, f, err);
+  l->links = calloc(links + nodes, sizeof *l->links);
+  l->link_mark = calloc(links + nodes, 1);
+  l->core_byte = calloc(2 * links, sizeof *l->core_byte);
+  if (rc == AGG_OK && (l->links == NULL || l->link_mark == NULL || l->core_byte == NULL))
+    rc = err_set(err, AGG_ENOMEM, "cost model: no memory for %zu nodes", nodes);
+  if (rc != AGG_OK) {
+    loader_fini(l);
+    return rc;
+  }
+  l->nodes = l->links + links;
+  l->node_mark = l->link_mark + links;
+  l->core_piece = l->core_byte + links;
+  return AGG_OK;
+}
+
+void loader_fini(struct loader *l) {
+  cost_loads_fini(&l->total);
+  cost_loads_fini(&l->phase);
+  free(l->links);
+  free(l->link_mark);
+  free(l->core_byte);
+  *l = (struct loader){0};
+}
+
+/* ---- adding ---------------------------------------------------------------------------------------------------------------------------
+ */
+
+static void touch_link(struct loader *l, uint32_t link) {
+  if (l->link_mark[link]) return;
+  l->link_mark[link] = 1;
+  l->links[l->n_links++] = link;
+}
+
+static void touch_node(struct loader *l, uint32_t node) {
+  if (l->node_mark[node]) return;
+  l->node_mark[node] = 1;
+  l->nodes[l->n_nodes++] = node;
+  touch_link(l, l->f->node[node].host);
+}
+
+/* Up from one host and down to the other: parents have smaller numbers, so the larger one climbs until both have met. */
+static void climb(struct loader *l, uint32_t from, uint32_t to, double bytes) {
+  const struct fabric_link *link = l->f->link;
+  while (from != to) {
+    if (from > to) {
+      touch_link(l, from);
+      l->phase.up[from] += bytes;
+      from = link[from].parent;
+    } else {
+      touch_link(l, to);
+      l->phase.down[to] += bytes;
+      to = link[to].parent;
+    }
+  }
+}
+
+void load_flow(struct loader *l, uint32_t from, uint32_t to, double bytes, double messages) {
+  uint32_t a = l->f->node[from].host, b = l->f->node[to].host;
+  touch_node(l, from);
+  touch_node(l, to);
+  if (a == b) {
+    l->phase.memory[a] += bytes;
+    l->phase.copied[from] += bytes;
+    l->phase.messages_shm[from] += messages;
+    l->phase.messages_shm[to] += messages;
+    return;
+  }
+  climb(l, a, b, bytes);
+  l->phase.sent[from] += bytes;
+  l->phase.got[to] += bytes;
+  l->phase.messages[from] += messages;
+  l->phase.messages[to] += messages;
+}
+
+void load_fold(struct loader *l, uint32_t node, double bytes) {
+  touch_node(l, node);
+  l->phase.sum[node] += bytes;
+  l->phase.memory[l->f->node[node].host] += bytes;
+}
+
+void load_product(struct loader *l, double *w, double *v) {
+  const struct fabric *f = l->f;
+  for (uint32_t i = f->n_links - 1; i > 0; i--) {
+    w[f->link[i].parent] += w[i];
+    v[f->link[i].parent] += v[i];
+  }
+  for (uint32_t i = 1; i < f->n_links; i++) {
+    l->phase.up[i] += w[i] * (v[0] - v[i]);
+    l->phase.down[i] += (w[0] - w[i]) * v[i];
+  }
+  l->all = 1;
+}
+
+double load_hop(const struct loader *l, int network) {
+  const struct cost *c = l->cost;
+  double hop = !network ? c->hop_shm : l->f->transport == FABRIC_VERBS ? c->hop_verbs : c->hop_tcp;
+  return hop + c->chunk;
+}
+
+/* ---- times ----------------------------------------------------------------------------------------------------------------------------
+ */
+
+struct node_time load_node_time(const struct cost *c, const struct fabric *f, const struct cost_loads *l, uint32_t node) {
+  const struct fabric_node *n = &f->node[node];
+  int tcp = f->transport == FABRIC_TCP;
+  struct node_time t = {0};
+  if (n->sum_bytes_per_s > 0) t.sum = l->sum[node] / n->sum_bytes_per_s;
+  double bytes = l->copied[node] / c->copy + (tcp ? (l->sent[node] + l->got[node]) / c->byte_tcp : 0);
+  t.byte = t.sum + bytes / n->threads;
+  t.piece = (l->messages[node] * (tcp ? c->message_tcp : c->message_verbs) + l->messages_shm[node] * c->message_shm) / n->threads;
+  return t;
+}
+
+static double link_time(const struct loader *l, uint32_t link, double bytes) {
+  double rate = l->f->link[link].bytes_per_s;
+  return rate > 0 ? bytes / (rate * l->efficiency) : 0;
+}
+
+static double memory_time(const struct loader *l, uint32_t link, double bytes) {
+  double rate = l->f->link[link].memory_bytes_per_s;
+  return rate > 0 ? bytes / rate : 0;
+}
+
+/* The work of a host's nodes on its cores. */
+static void add_cores(struct loader *l, uint32_t node, const struct node_time *t) {
+  uint32_t host = l->f->node[node].host;
+  double part = (double)l->f->node[node].threads / l->f->link[host].cores;
+  l->core_byte[host] += t->byte * part;
+  l->core_piece[host] += t->piece * part;
+}
+
+static void touch_all(struct loader *l) {
+  for (uint32_t i = 0; i < l->f->n_links; i++) touch_link(l, i);
+  for (uint32_t i = 0; i < fabric_nodes(l->f); i++) touch_node(l, i);
+}
+
+static void move(double *to, double *from) {
+  *to += *from;
+  *from = 0;
+}
+
+static void close_node(struct loader *l, uint32_t i, struct cost_line *most) {
+  struct node_time t = load_node_time(l->cost, l->f, &l->phase, i);
+  most->byte = MAX_OF(most->byte, t.byte);
+  most->piece = MAX_OF(most->piece, t.piece);
+  add_cores(l, i, &t);
+  move(&l->total.sum[i], &l->phase.sum[i]);
+  move(&l->total.sent[i], &l->phase.sent[i]);
+  move(&l->total.got[i], &l->phase.got[i]);
+  move(&l->total.copied[i], &l->phase.copied[i]);
+  move(&l->total.messages[i], &l->phase.messages[i]);
+  move(&l->total.messages_shm[i], &l->phase.messages_shm[i]);
+  l->node_mark[i] = 0;
+}
+
+static void close_link(struct loader *l, uint32_t i, struct cost_line *most) {
+  double up = link_time(l, i, l->phase.up[i]), down = link_time(l, i, l->phase.down[i]);
+  double busy = MAX_OF(MAX_OF(up, down), MAX_OF(memory_time(l, i, l->phase.memory[i]), l->core_byte[i]));
+  most->byte = MAX_OF(most->byte, busy);
+  most->piece = MAX_OF(most->piece, l->core_piece[i]);
+  move(&l->total.up[i], &l->phase.up[i]);
+  move(&l->total.down[i], &l->phase.down[i]);
+  move(&l->total.memory[i], &l->phase.memory[i]);
+  l->core_byte[i] = l->core_piece[i] = 0;
+  l->link_mark[i] = 0;
+}
+
+void load_phase(struct loader *l) {
+  struct cost_line most = {0};
+  if (l->all) touch_all(l);
+  for (uint32_t i = 0; i < l->n_nodes; i++) close_node(l, l->nodes[i], &most);
+  for (uint32_t i = 0; i < l->n_links; i++) close_link(l, l->links[i], &most);
+  l->n_links = l->n_nodes = 0;
+  l->all = 0;
+  l->part.byte += most.byte;
+  l->part.piece += most.piece;
+}
+
+void load_part(struct loader *l) {
+  assert(l->n_links == 0 && l->n_nodes == 0 && !l->all);
+  l->first.byte = MAX_OF(l->first.byte, l->part.byte);
+  l->first.piece = MAX_OF(l->first.piece, l->part.piece);
+  l->part = (struct cost_line){0};
+}
+
+/* ---- a profile of the loads -----------------------------------------------------------------------------------------------------------
+ */
+
+/* The line with the largest time at so many bytes a piece; the first of equals, whatever their last bits. */
+struct most {
+  struct cost_line line;
+  double value;
+};
+
+static void offer(struct most *m, const struct cost_line *line, double bytes, double pieces) {
+  double value = line->byte * bytes + line->piece * pieces;
+  if (value > m->value * (1 + 1e-9)) *m = (struct most){.line = *line, .value = value};
+}
+
+static void keep(struct cost_profile *p, const struct most *m) {
+  if (m->value <= 0) return;
+  for (uint32_t i = 0; i < p->n_lines; i++) {
+    if (p->line[i].what == m->line.what && p->line[i].at == m->line.at) return;
+  }
+  assert(p->n_lines < COST_LINES_MAX);
+  p->line[p->n_lines++] = m->line;
+}
+
+/* Among nodes and hosts' cores the busiest differs with the bytes a piece has: kept are the busiest for large, middling and no pieces. */
+#define MIDDLING 16384.0
+
+static void profile_links(struct loader *l, struct cost_profile *p) {
+  struct most up = {0}, down = {0}, memory = {0}, cores[3] = {{{0}, 0}};
+  for (uint32_t i = 1; i < l->f->n_links; i++) {
+    struct cost_line line = {.byte = link_time(l, i, l->total.up[i]), .at = i, .what = COST_LINK_UP};
+    offer(&up, &line, 1, 0);
+    line = (struct cost_line){.byte = link_time(l, i, l->total.down[i]), .at = i, .what = COST_LINK_DOWN};
+    offer(&down, &line, 1, 0);
+    line = (struct cost_line){.byte = memory_time(l, i, l->total.memory[i]), .at = i, .what = COST_MEMORY};
+    offer(&memory, &line, 1, 0);
+    line = (struct cost_line){.byte = l->core_byte[i], .piece = l->core_piece[i], .at = i, .what = COST_CORES};
+    offer(&cores[0], &line, 1, 0);
+    offer(&cores[1], &line, MIDDLING, 1);
+    offer(&cores[2], &line, 0, 1);
+    if (l->f->link[i].kind != FABRIC_LINK_HOST) continue;
+    p->nic_up = MAX_OF(p->nic_up, l->total.up[i]);
+    p->nic_down = MAX_OF(p->nic_down, l->total.down[i]);
+  }
+  keep(p, &up);
+  keep(p, &down);
+  keep(p, &memory);
+  for (int i = 0; i < 3; i++) keep(p, &cores[i]);
+}
+
+static void profile_of(struct loader *l, struct cost_profile *p) {
+  struct most work[3] = {{{0}, 0}};
+  for (uint32_t i = 0; i < fabric_nodes(l->f); i++) {
+    struct node_time t = load_node_time(l->cost, l->f, &l->total, i);
+    struct cost_line line = {.byte = t.byte, .piece = t.piece, .at = i, .what = t.sum > t.byte / 2 ? COST_SUM : COST_WORK};
+    offer(&work[0], &line, 1, 0);
+    offer(&work[1], &line, MIDDLING, 1);
+    offer(&work[2], &line, 0, 1);
+    add_cores(l, i, &t);
+  }
+  for (int i = 0; i < 3; i++) keep(p, &work[i]);
+  profile_links(l, p);
+  p->first = l->first;
+  p->hops = l->hops;
+}
+
+typedef int load_function(struct loader *l, const struct forest *forest, const struct cost_case *c, agg_error_t *err);
+
+/* What one chunk alone waits for in the first tree. */
+static int profile_one(const struct cost *cost, const struct fabric *f, const struct forest *forest, const struct cost_case *c,
+                       struct cost_profile *p, agg_error_t *err) {
+  if (c->use != USE_SPREAD) { /* one tree, or all blocks alike */
+    p->one = (struct cost_line){.byte = p->first.byte / p->blocks, .piece = p->first.piece / p->blocks};
+    return AGG_OK;
+  }
+  struct loader l;
+  int rc = loader_init(&l, cost, f, err);
+  if (rc != AGG_OK) return rc;
+  uint32_t tree = forest_tree_at(forest, 0);
+  double share = 1.0 / c->blocks; /* one chunk of one block */
+  rc = load_trees(&l, forest, c, &tree, &share, 1, err);
+  load_part(&l);
+  p->one = l.first;
+  loader_fini(&l);
+  return rc;
+}
+
+/* How many of all chunks the busiest edge carries, each weighed with the part of the depth that lies above it. */
+static double trip_share(const struct forest *forest, const struct cost_case *c, const double *share) {
+  if (c->use == USE_ONE) return 1;
+  double most = 0;
+  for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
+    const struct forest_part *part = &forest->part[i];
+    double largest = 0, sum = 0;
+    for (uint32_t t = 0; t < part->trees; t++) {
+      largest = MAX_OF(largest, share[first + t]);
+      sum += share[first + t];
+    }
+    int chain = part->kind == FOREST_RING; /* an edge is in all trees, at all levels */
+    most = MAX_OF(most, chain ? sum / 2 : part->kind == FOREST_HIER ? MAX_OF(largest, sum / 2) : largest);
+  }
+  return most;
+}
+
+static int profile_with(load_function *load, const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind,
+                        struct cost_profile *p, agg_error_t *err) {
+  assert(kind < OP_KIND_COUNT && forest->workers == f->workers && forest->servers == f->servers);
+  struct cost_case c = cost_case_of(forest, kind);
+  struct cost_profile made = {.kind = (uint8_t)kind, .blocks = c.blocks, .places = 1, .period = 1, .depth = forest_depth(forest)};
+  if (c.use == USE_BLOCKS) made.places = forest->workers;
+  made.spread = c.use == USE_SPREAD;
+  double *share = cost_shares(forest);
+  if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
+  made.trip_share = trip_share(forest, &c, share);
+  if (c.use == USE_SPREAD) {
+    made.places = 0;
+    made.period = forest->period;
+  }
+  for (uint32_t t = 0; c.use == USE_SPREAD && t < forest->trees; t++) made.places += share[t] > 0;
+  free(share);
+  struct loader l;
+  int rc = loader_init(&l, cost, f, err);
+  if (rc != AGG_OK) return rc;
+  rc = load(&l, forest, &c, err);
+  if (rc == AGG_OK) profile_of(&l, &made);
+  loader_fini(&l);
+  if (rc == AGG_OK) rc = profile_one(cost, f, forest, &c, &made, err);
+  if (rc == AGG_OK) *p = made;
+  return rc;
+}
+
+int cost_profile(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, struct cost_profile *p,
+                 agg_error_t *err) {
+  return profile_with(load_forest, cost, f, forest, kind, p, err);
+}
+
+int cost_walk(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, struct cost_profile *p,
+              agg_error_t *err) {
+  return profile_with(load_forest_walk, cost, f, forest, kind, p, err);
+}
+
+int cost_loads_of(const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind, int walk,
+                  struct cost_loads *loads, agg_error_t *err) {
+  struct cost_case c = cost_case_of(forest, kind);
+  struct loader l;
+  int rc = loader_init(&l, cost, f, err);
+  if (rc != AGG_OK) return rc;
+  rc = walk ? load_forest_walk(&l, forest, &c, err) : load_forest(&l, forest, &c, err);
+  if (rc == AGG_OK) {
+    cost_loads_fini(loads);
+    *loads = l.total;
+    l.total = (struct cost_loads){0};
+  }
+  loader_fini(&l);
+  return rc;
+}
