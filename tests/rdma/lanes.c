@@ -137,7 +137,7 @@ START_TEST(lanes_are_dealt_over_rails) {
   struct lane la[4], lb[4];
   rdma.devices = "";
   struct end *a = end_open(), *b = end_open();
-  ck_assert_uint_eq(OPS->rails(a->tp), 2);
+  ck_assert_uint_eq(OPS->ports(a->tp, NULL, 0), 2);
   for (uint32_t i = 0; i < ARRAY_LEN(la); i++) {
     struct lane_options o = {.index = i};
     const char *rail = i % 2 == 0 ? "rxe0:1" : "rxe1:1", *address = i % 2 == 0 ? "10.0.0.1" : "10.0.1.1";
@@ -162,7 +162,7 @@ START_TEST(one_device_is_one_rail) {
   struct end *a = end_open();
   rdma.devices = "";
   struct end *b = end_open();
-  ck_assert_uint_eq(OPS->rails(a->tp), 1);
+  ck_assert_uint_eq(OPS->ports(a->tp, NULL, 0), 1);
   lanes_connect(&la, a, &lb, b, 1, &o);
   ck_assert_ptr_nonnull(strstr(la.over, "rxe1:1"));
   lanes_alive(&la, &lb);
