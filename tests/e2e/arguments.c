@@ -65,7 +65,12 @@ START_TEST(a_bad_configuration_is_refused_by_the_fields_name) {
   REFUSE_CONFIG(c.timeout_s = INFINITY, "timeout_s");
   REFUSE_CONFIG(c.join_timeout_s = NAN, "join_timeout_s");
   REFUSE_CONFIG(c.join_timeout_s = 1e300, "join_timeout_s");
-  REFUSE_CONFIG(strcpy(c.plan, "tree"), "plan");
+  REFUSE_CONFIG(strcpy(c.plan, "trees"), "plan");
+  REFUSE_CONFIG(strcpy(c.plan, "0-32K:tree"), "plan");
+  REFUSE_CONFIG(strcpy(c.reproducible, "yes"), "reproducible");
+  REFUSE_CONFIG(strcpy(c.tune, "no"), "tune");
+  REFUSE_CONFIG(strcpy(c.cost, "hop_tcp=20"), "hop_tcp");
+  REFUSE_CONFIG(strcpy(c.topology, "/nonexistent/fabric"), "/nonexistent/fabric");
   REFUSE_CONFIG(memset(c.job, 'x', sizeof c.job), "job");
   REFUSE_CONFIG(memset(c.servers, 'x', sizeof c.servers), "servers");
   REFUSE_CONFIG(memset(c.token, 'x', sizeof c.token), "token");

@@ -183,7 +183,7 @@ END_TEST
 /* What a worker does; the fork has it in memory. 0 and NULL stand for the defaults of with_defaults. */
 struct task {
   const struct server_proc *server;
-  const char *job, *token, *transport;
+  const char *job, *token, *transport, *plan;
   unsigned rank, size;
   unsigned rounds; /* allreduces, each checked */
   size_t count;
@@ -194,6 +194,7 @@ static struct task with_defaults(struct task t) {
   if (t.job == NULL) t.job = "job";
   if (t.token == NULL) t.token = "";
   if (t.transport == NULL) t.transport = "auto";
+  if (t.plan == NULL) t.plan = "star"; /* that its server has a part in */
   if (t.size == 0) t.size = 2;
   if (t.rounds == 0) t.rounds = 3;
   if (t.count == 0) t.count = 100000;
@@ -256,6 +257,7 @@ static int work(int say, void *arg) {
   str_copy(config.job, sizeof config.job, t->job);
   str_copy(config.servers, sizeof config.servers, t->server->address);
   str_copy(config.transport, sizeof config.transport, t->transport);
+  str_copy(config.plan, sizeof config.plan, t->plan);
   str_copy(config.token, sizeof config.token, t->token);
   int rc = agg_open(&config, &agg, &e);
   if (rc != AGG_OK) return say_error(say, rc, e.text);
@@ -306,7 +308,7 @@ START_TEST(a_job_runs_through_it) {
   struct server_proc s;
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--reactors", "2", "--pin", _i == 1 ? "auto" : "off"), 1);
   run_job(&s, (struct task){.job = "first", .size = 4, .transport = transports[_i]});
-  run_job(&s, (struct task){.job = "second", .size = 3, .count = 1, .transport = transports[_i]});
+  run_job(&s, (struct task){.job = "second", .size = 3, .count = 1, .transport = transports[_i], .plan = "auto"});
   ck_assert(server_log_wait(&s, "job second (comm 2): ended"));
   server_log(&s, out, sizeof out);
   ck_assert_ptr_nonnull(strstr(out, "job first (comm 1): starts; 4 workers"));

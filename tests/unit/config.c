@@ -123,6 +123,7 @@ END_TEST
 
 START_TEST(every_choice_is_taken) {
   const char *const good[][2] = {{"AGG_TRANSPORT", "auto"},   {"AGG_TRANSPORT", "shm"}, {"AGG_PLAN", "auto"},
+                                 {"AGG_PLAN", "0-32K:tree,32K-:hybrid"}, {"AGG_REPRODUCIBLE", "strict"}, {"AGG_TUNE", "off"}, {"AGG_COST", "hop_tcp=20us"},
                                  {"AGG_PLAN", "star"},        {"AGG_PLAN", "direct"},   {"AGG_LOG", "off"},
                                  {"AGG_LOG", "error"},        {"AGG_LOG", "warn"},      {"AGG_LOG", "info"},
                                  {"AGG_CHUNK", "0"},          {"AGG_CHUNK", "1K"},      {"AGG_CHUNK", "16M"},
@@ -143,7 +144,11 @@ START_TEST(bad_values_are_refused_by_name_value_and_expectation) {
   const char *const bad[][3] = {
       {"AGG_TRANSPORT", "rdma", "AGG_TRANSPORT=rdma: expected auto, shm, verbs or tcp"},
       {"AGG_TRANSPORT", "SHM", "AGG_TRANSPORT=SHM"},
-      {"AGG_PLAN", "tree", "AGG_PLAN=tree: expected auto, star, direct or ring"},
+      {"AGG_PLAN", "trees", "AGG_PLAN=trees: "},
+      {"AGG_PLAN", "0-32K:tree", "AGG_PLAN=0-32K:tree: "},
+      {"AGG_REPRODUCIBLE", "yes", "AGG_REPRODUCIBLE=yes: expected off or strict"},
+      {"AGG_TUNE", "on", "AGG_TUNE=on: expected auto or off"},
+      {"AGG_COST", "hop_tcp=20", "AGG_COST: "},
       {"AGG_CHUNK", "1000", "AGG_CHUNK=1000: expected bytes from 1K to 16M"},
       {"AGG_CHUNK", "960", "multiples of 64"},
       {"AGG_CHUNK", "17M", "AGG_CHUNK=17M"},
