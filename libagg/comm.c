@@ -330,7 +330,10 @@ static int bring_up(struct agg_comm *c, agg_error_t *err) {
   char prefix[64];
   snprintf(prefix, sizeof prefix, "communicator %u", c->setup.comm);
   int sound = plan_check(&c->setup.plan, c->rank, err);
-  if (sound != AGG_OK) return err_prefix(err, "the coordinator's plan");
+  if (sound != AGG_OK) {
+    (void)err_prefix(err, "the coordinator's plan");
+    return sound;
+  }
   c->ways = ways_create(&c->agg->log, prefix, c->setup.n_nodes);
   if (c->ways == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   c->planes = calloc((size_t)AGG_PRIORITY_COUNT * c->setup.plan.lanes, sizeof *c->planes);

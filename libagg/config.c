@@ -138,7 +138,8 @@ static int read_devices(const struct setting *s, const char *value, void *field,
 static int read_plan(const struct setting *s, const char *value, void *field, agg_error_t *err) {
   int rc = plan_text_check(value, err);
   if (rc == AGG_OK) return read_text(s, value, field, err);
-  return err_prefix(err, "%s=%.64s", s->name, value);
+  (void)err_prefix(err, "%s=%.64s", s->name, value);
+  return rc;
 }
 
 static int read_cost(const struct setting *s, const char *value, void *field, agg_error_t *err) {
@@ -146,7 +147,8 @@ static int read_cost(const struct setting *s, const char *value, void *field, ag
   cost_init(&cost);
   int rc = cost_parse(&cost, value, err);
   if (rc == AGG_OK) return read_text(s, value, field, err);
-  return err_prefix(err, "%s", s->name);
+  (void)err_prefix(err, "%s", s->name);
+  return rc;
 }
 
 /* One of two words, the first of which is the default. */
@@ -164,7 +166,8 @@ static int read_tune(const struct setting *s, const char *value, void *field, ag
 static int read_pin(const struct setting *s, const char *value, void *field, agg_error_t *err) {
   int rc = pin_check(value, err);
   if (rc == AGG_OK) return read_text(s, value, field, err);
-  return err_prefix(err, "%s", s->name);
+  (void)err_prefix(err, "%s", s->name);
+  return rc;
 }
 
 static int read_level(const struct setting *s, const char *value, void *field, agg_error_t *err) {

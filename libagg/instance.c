@@ -50,8 +50,12 @@ static int check_texts(const agg_config_t *c, agg_error_t *err) {
   for (size_t i = 0; i < ARRAY_LEN(fields); i++)
     if (strnlen(fields[i].text, fields[i].cap) == fields[i].cap)
       return err_set(err, AGG_EINVAL, "%s: its %zu bytes have no terminating zero", fields[i].name, fields[i].cap);
-  if (plan_text_check(c->plan, err) != AGG_OK) return err_prefix(err, "plan");
-  int rc = check_word("reproducible", c->reproducible, "off", "strict", err);
+  int rc = plan_text_check(c->plan, err);
+  if (rc != AGG_OK) {
+    (void)err_prefix(err, "plan");
+    return rc;
+  }
+  rc = check_word("reproducible", c->reproducible, "off", "strict", err);
   return rc == AGG_OK ? check_word("tune", c->tune, "auto", "off", err) : rc;
 }
 
@@ -99,10 +103,16 @@ static int read_planning(struct agg *a, agg_error_t *err) {
   const agg_config_t *c = &a->config;
   cost_init(&a->cost);
   int rc = cost_parse(&a->cost, c->cost, err);
-  if (rc != AGG_OK) return err_prefix(err, "cost");
+  if (rc != AGG_OK) {
+    (void)err_prefix(err, "cost");
+    return rc;
+  }
   if (c->servers[0] != '\0' && (c->topology[0] != '\0' || c->cost[0] != '\0'))
     LOG_WARN(&a->log, "AGG_TOPO and AGG_COST do not count here: with servers the first of them plans; start it with --topology and --cost");
-  return c->topology[0] != '\0' ? planning_topology_load(c->topology, &a->topo, err) : AGG_OK;
+  if (c->topology[0] == '\0') return AGG_OK;
+  rc = planning_topology_load(c->topology, &a->topo, err);
+  if (rc != AGG_OK) (void)err_prefix(err, "topology");
+  return rc;
 }
 
 static int start_control(struct agg *a, agg_error_t *err) {
