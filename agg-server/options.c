@@ -90,7 +90,9 @@ static int set_cost(const struct option_row *row, char *field, const char *value
   struct cost cost;
   cost_init(&cost);
   int rc = cost_parse(&cost, value, err);
-  return rc == 0 ? set_text(row, field, value, err) : err_prefix(err, "%s", row->name);
+  if (rc == 0) return set_text(row, field, value, err);
+  (void)err_prefix(err, "%s", row->name);
+  return rc;
 }
 
 /* 0 to max, or auto (or -1, as the library's variables have it). */
