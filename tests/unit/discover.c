@@ -375,7 +375,7 @@ START_TEST(hostile_trees) {
   FILE_AT("../../../etc/passwd", "/sys/class/infiniband/mlx5_9/ports/1/gid_attrs/ndevs/0");
   madeup_folder(&m, "/sys/class/net/eth1/operstate");
   madeup_link(&m, "/sys/class/net/eth2", "eth2");
-  char fifo[128];
+  char fifo[192];
   snprintf(fifo, sizeof fifo, "%s/sys/devices/" SLOT0 "/net/eth0/address", m.root);
   ck_assert_int_eq(mkfifo(fifo, 0600), 0);
   const struct topo_machine *machine = look(DATA "two-socket.xml");
