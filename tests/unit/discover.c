@@ -12,6 +12,7 @@
 
 #include "base/util.h"
 #include "tests/lib/madeup.h"
+#include "topology/discover_internal.h"
 
 Suite *make_suite(void);
 
@@ -206,11 +207,50 @@ static void rdma(const char *name, const char *link, const char *layer, const ch
 
 static struct topo tree;
 
+/* In this process, so that a fault in our own code is seen where it is: these XML files are well. */
 static const struct topo_machine *look(const char *xml) {
+  struct discover_xml whole = {.path = xml};
+  agg_error_t err = {0};
+  char *text = read_file(xml, &whole.bytes);
+  whole.text = text;
   topo_fini(&tree);
-  discover(&(struct discover_options){.xml = xml, .root = m.root}, &tree);
+  ck_assert_msg(discover_machine(&(struct discover_options){.xml = xml, .root = m.root}, &whole, &tree, &err) == AGG_OK, "%s", err.text);
+  free(text);
   return topo_machine_of(&tree, 0);
 }
+
+START_TEST(in_a_process_of_its_own_it_sees_the_same) {
+  static const char *const FILES[] = {DATA "laptop.xml", DATA "vm.xml", DATA "two-socket.xml", DATA "dgx.xml", DATA "two-socket-v1.xml"};
+  for (size_t i = 0; i < ARRAY_LEN(FILES); i++) {
+    struct topo t;
+    char *here, *apart;
+    look(FILES[i]);
+    discover(&(struct discover_options){.xml = FILES[i], .root = m.root}, &t);
+    ck_assert_int_eq(topo_dump(&tree, &here, NULL), AGG_OK);
+    ck_assert_int_eq(topo_dump(&t, &apart, NULL), AGG_OK);
+    ck_assert_str_eq(here, apart);
+    free(here);
+    free(apart);
+    topo_fini(&t);
+  }
+}
+END_TEST
+
+/* Without a tree, hwloc's devices of the operating system are the NICs. */
+START_TEST(nics_of_an_xml_alone) {
+  struct discover_xml whole = {.path = DATA "two-socket.xml"};
+  agg_error_t err = {0};
+  char *text = read_file(whole.path, &whole.bytes);
+  whole.text = text;
+  ck_assert_msg(discover_machine(&(struct discover_options){.xml = whole.path}, &whole, &tree, &err) == AGG_OK, "%s", err.text);
+  free(text);
+  const struct topo_machine *machine = topo_machine_of(&tree, 0);
+  ck_assert_uint_eq(machine->n_nics, 4);
+  ck_assert_str_eq(machine->nics[0].rdma, "mlx5_0:1");
+  ck_assert_str_eq(machine->nics[0].netdev, "ens1np0");
+  ck_assert(says(&tree, "hwloc's XML has no speeds of NICs"));
+}
+END_TEST
 
 static const struct topo_nic *nic(const struct topo_machine *machine, const char *name) {
   for (uint32_t i = 0; i < machine->n_nics; i++) {
@@ -503,6 +543,8 @@ Suite *make_suite(void) {
   suite_add_tcase(suite, recorded);
   TCase *nics = tcase_create("nics");
   tcase_add_checked_fixture(nics, setup, free_tree);
+  tcase_add_test(nics, in_a_process_of_its_own_it_sees_the_same);
+  tcase_add_test(nics, nics_of_an_xml_alone);
   tcase_add_test(nics, speeds_and_states_come_from_sysfs);
   tcase_add_test(nics, infiniband_with_two_ports_and_iwarp);
   tcase_add_test(nics, a_container_has_a_virtual_nic_and_no_pci);

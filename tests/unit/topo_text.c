@@ -494,7 +494,9 @@ static uint32_t random_machine(struct rng *r, struct topo *t) {
     nics[i].rail = rng_below(r, 3) == 0 ? TOPO_NONE : (uint32_t)rng_below(r, 9);
     uint64_t names = rng_below(r, 3);
     if (names != 0) snprintf(nics[i].rdma, sizeof nics[i].rdma, "mlx5_%u:%u", i, 1 + (unsigned)rng_below(r, 255));
-    if (names != 1) snprintf(nics[i].netdev, sizeof nics[i].netdev, "eth%u.%u@x", i, (unsigned)rng_below(r, 100));
+    char netdev[40];
+    snprintf(netdev, sizeof netdev, "eth%u.%u@x", i, (unsigned)rng_below(r, 100));
+    if (names != 1) str_copy(nics[i].netdev, sizeof nics[i].netdev, netdev);
     random_place(r, m.n_numa, &nics[i].place);
   }
   for (uint32_t i = 0; i < m.n_gpus; i++) {
@@ -578,17 +580,17 @@ static size_t mutate(struct rng *r, char *text, size_t n, size_t cap) {
   static const char *const PIECES[] = {"\n",    " ",       "=", "[1-9]",    "host ",   "switch ", "nic ",
                                        "numa ", "parent=", "#", "topo 1\n", "unknown", "-1",      "99999999999999999999",
                                        "\xff",  ","};
-  size_t at = n > 0 ? rng_below(r, n) : 0, length;
+  size_t at = n > 0 ? rng_below(r, n) : 0, length = rng_below(r, 100);
   switch (rng_below(r, 5)) {
     case 0: /* another byte */
       if (n > 0) text[at] = (char)rng_next(r);
       return n;
     case 1: /* a part goes */
-      length = MIN_OF(rng_below(r, 40), n - at);
+      length = MIN_OF(length, n - at);
       memmove(text + at, text + at + length, n - at - length);
       return n - length;
     case 2: /* a part comes again */
-      length = MIN_OF(MIN_OF(rng_below(r, 200), n - at), cap - n);
+      length = MIN_OF(MIN_OF(length, n - at), cap - n);
       memmove(text + at + length, text + at, n - at);
       return n + length;
     case 3: { /* a piece comes */
