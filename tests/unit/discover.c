@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,62 @@ START_TEST(a_machine_without_a_name) {
   discover_changed(DATA "vm.xml", "name=\"HostName\" value=\"vm\"", "name=\"Other\" value=\"vm\"", &t);
   ck_assert_str_eq(t.hosts[0].name, "localhost");
   ck_assert(says(&t, "the name of the host is unknown"));
+  topo_fini(&t);
+}
+END_TEST
+
+/* Two sockets of one CPU each, no cores, `nodes` NUMA nodes of the whole machine, and a NIC below 14 bridges with a name that cannot be. */
+static const char *odd_machine(unsigned nodes) {
+  static char path[96], text[8192];
+  size_t n = 0;
+#define SAY(...) n += (size_t)snprintf(text + n, sizeof text - n, __VA_ARGS__)
+#define SETS(set) "cpuset=\"" set "\" complete_cpuset=\"" set "\" nodeset=\"0x%x\" complete_nodeset=\"0x%x\""
+  unsigned all = (1u << nodes) - 1;
+  SAY("<topology version=\"2.0\">\n<object type=\"Machine\" os_index=\"0\" allowed_cpuset=\"0x3\" allowed_nodeset=\"0x%x\" " SETS(
+          "0x3") ">\n",
+      all, all, all);
+  for (unsigned i = 0; i < nodes; i++) {
+    SAY("<object type=\"NUMANode\" os_index=\"%u\" " SETS("0x3") " local_memory=\"1073741824\"/>\n", i, 1u << i, 1u << i);
+  }
+  SAY("<object type=\"Package\" os_index=\"0\" " SETS("0x1") "><object type=\"PU\" os_index=\"0\" " SETS("0x1") "/></object>\n", all, all,
+      all, all);
+  SAY("<object type=\"Package\" os_index=\"1\" " SETS("0x2") "><object type=\"PU\" os_index=\"1\" " SETS("0x2") "/></object>\n", all, all,
+      all, all);
+  SAY("<object type=\"Bridge\" bridge_type=\"0-1\" depth=\"0\" bridge_pci=\"0000:[00-20]\">\n");
+  for (unsigned i = 0; i < 14; i++) {
+    SAY("<object type=\"Bridge\" bridge_type=\"1-1\" depth=\"%u\" bridge_pci=\"0000:[%02x-20]\" pci_busid=\"0000:%02x:00.0\" "
+        "pci_type=\"0604 [8086:0001] [0000:0000] 00\" pci_link_speed=\"0.0\">\n",
+        i + 1, i + 1, i);
+  }
+  SAY("<object type=\"PCIDev\" pci_busid=\"0000:0e:00.0\" pci_type=\"0200 [8086:0001] [0000:0000] 00\" pci_link_speed=\"0.0\">"
+      "<object type=\"OSDev\" name=\"eth0\" osdev_type=\"2\"/><object type=\"OSDev\" name=\"a:b\" osdev_type=\"2\"/></object>\n");
+  for (unsigned i = 0; i < 16; i++) SAY("</object>\n");
+  SAY("</topology>\n");
+#undef SETS
+#undef SAY
+  snprintf(path, sizeof path, "%s/odd.xml", m.root);
+  write_file(path, text, n);
+  return path;
+}
+
+START_TEST(what_a_machine_does_not_tell_is_said) {
+  struct topo t;
+  discover(&(struct discover_options){.xml = odd_machine(1)}, &t);
+  const struct topo_machine *machine = topo_machine_of(&t, 0);
+  ck_assert_str_eq(machine->numa[0].cores, "0-1");
+  ck_assert(says(&t, "2 sockets and one NUMA node: no NUMA information (a virtual machine?); one node with all cores is assumed"));
+  ck_assert(says(&t, "0000:0e:00.0 is below more than 12 bridges: its PCI path is left out"));
+  ck_assert(says(&t, "device \"a:b\" has a name that cannot be: it is left out"));
+  ck_assert_uint_eq(machine->n_nics, 1);
+  ck_assert_uint_eq(machine->nics[0].place.numa, 0);
+  ck_assert_str_eq(machine->nics[0].place.path, "");
+  topo_fini(&t);
+  discover(&(struct discover_options){.xml = odd_machine(2)}, &t);
+  machine = topo_machine_of(&t, 0);
+  ck_assert_uint_eq(machine->n_numa, 2);
+  ck_assert_str_eq(machine->numa[0].cpus, "0-1");
+  ck_assert_str_eq(machine->numa[1].cpus, ""); /* memory of another kind beside the same cores */
+  ck_assert_uint_eq(machine->nics[0].place.numa, TOPO_NONE);
   topo_fini(&t);
 }
 END_TEST
@@ -449,6 +506,26 @@ START_TEST(this_machine) {
 }
 END_TEST
 
+START_TEST(cores_outside_the_binding_are_left_out) {
+  cpu_set_t allowed, one;
+  struct topo t;
+  int cpu = 0;
+  ck_assert_int_eq(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+  if (CPU_COUNT(&allowed) < 2) return;
+  while (!CPU_ISSET(cpu, &allowed)) cpu++;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+  discover(&(struct discover_options){0}, &t);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+  uint32_t cpus = 0;
+  for (uint32_t i = 0; i < topo_machine_of(&t, 0)->n_numa; i++) cpus += topo_machine_of(&t, 0)->numa[i].n_cpus;
+  ck_assert_uint_eq(cpus, 1);
+  ck_assert(says(&t, "this process is bound to 1 of "));
+  topo_fini(&t);
+}
+END_TEST
+
 /* ---- what is no XML of hwloc ------------------------------------------------------------------------------------------------------- */
 
 static void expect_refused(const char *name, const char *text, size_t bytes, const char *why) {
@@ -539,7 +616,9 @@ Suite *make_suite(void) {
   tcase_add_test(recorded, cores_that_are_not_allowed_are_left_out);
   tcase_add_test(recorded, memory_that_is_not_allowed_is_left_out);
   tcase_add_test(recorded, a_machine_without_a_name);
+  tcase_add_test(recorded, what_a_machine_does_not_tell_is_said);
   tcase_add_test(recorded, this_machine);
+  tcase_add_test(recorded, cores_outside_the_binding_are_left_out);
   suite_add_tcase(suite, recorded);
   TCase *nics = tcase_create("nics");
   tcase_add_checked_fixture(nics, setup, free_tree);

@@ -8,6 +8,7 @@
 
 #include "base/util.h"
 #include "topology/topo.h"
+#include "topology/topo_internal.h"
 
 Suite *make_suite(void);
 
@@ -238,6 +239,21 @@ START_TEST(cpu_lists_are_walked_in_order) {
   ck_assert_int_eq(topo_cpu_next("", -1), -1);
   ck_assert_int_eq(topo_cpu_next("8,1", -1), 1);
   ck_assert_int_eq(topo_cpu_next("x", -1), -1);
+}
+END_TEST
+
+START_TEST(a_list_of_cpus_that_does_not_fit_ends_early) {
+  struct topo_cpus cpus = {{0}}, again;
+  char list[TOPO_CPULIST_CAP];
+  for (uint32_t cpu = 0; cpu < TOPO_CPUS_MAX; cpu += 2) topo_cpus_add(&cpus, cpu);
+  ck_assert_int_eq(topo_cpus_text(&cpus, list), -1);
+  ck_assert_uint_gt(strlen(list), TOPO_CPULIST_CAP - 8);
+  ck_assert_int_eq(topo_cpus_parse(list, &again), 0);
+  ck_assert_uint_eq(topo_cpus_count(&cpus), topo_cpus_count(&again)); /* the set is what the list says */
+  ck_assert_int_eq(topo_cpus_first_in(&cpus, &again, 0), -1);
+  memset(&cpus, 0xff, sizeof cpus);
+  ck_assert_int_eq(topo_cpus_text(&cpus, list), 0);
+  ck_assert_str_eq(list, "0-8191");
 }
 END_TEST
 
@@ -701,6 +717,7 @@ Suite *make_suite(void) {
   tcase_add_test(loads, names_with_ranges);
   tcase_add_test(loads, speeds);
   tcase_add_test(loads, cpu_lists_are_walked_in_order);
+  tcase_add_test(loads, a_list_of_cpus_that_does_not_fit_ends_early);
   tcase_add_test(loads, recorded_clusters_load);
   suite_add_tcase(suite, loads);
   TCase *errors = tcase_create("errors");
