@@ -157,6 +157,8 @@ $(O)/tests/rdma/faults: WRAP := $(addprefix ibv_,open_device close_device get_de
   calloc realloc aligned_alloc epoll_create1 epoll_ctl timerfd_create
 $(O)/tests/unit/forest_memory: WRAP := calloc malloc
 
+$(O)/tests/unit/topo_memory: WRAP := malloc calloc realloc strdup
+
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))

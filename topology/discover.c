@@ -1,6 +1,7 @@
 /*
- * The only user of hwloc: reads its objects into plain data, from this machine or from an XML. The XML is read here and handed over as
- * text, so that hwloc never takes something else in its place. What makes NICs of the devices is discover_nics.c.
+ * The only user of hwloc: reads its objects into plain data, from this machine or from an XML, which it gets as text, so that hwloc never
+ * takes something else in its place. With an XML it runs in a process of its own (discover_apart.c). What makes NICs of the devices is
+ * discover_nics.c.
  */
 #include "topology/discover.h"
 
@@ -38,21 +39,9 @@ static int load_live(hwloc_topology_t topology, struct seen *s, agg_error_t *err
   return AGG_OK;
 }
 
-static int load_xml(hwloc_topology_t topology, const char *path, agg_error_t *err) {
-  char *text;
-  size_t bytes;
-  int rc = topo_file_read(path, &text, &bytes, err);
-  if (rc != AGG_OK) return rc;
-  if (bytes == 0) {
-    rc = err_set(err, AGG_EINVAL, "%s: the file is empty: expected hwloc's XML, as \"lstopo --of xml FILE\" writes it", path);
-  } else if (strstr(text, "<topology") == NULL || strlen(text) != bytes) {
-    rc = err_set(err, AGG_EINVAL, "%s: this is not hwloc's XML: expected a <topology>, as \"lstopo --of xml FILE\" writes it", path);
-  } else if (hwloc_topology_set_xmlbuffer(topology, text, (int)bytes + 1) != 0 || hwloc_topology_load(topology) != 0) {
-    rc = err_set(err, AGG_EINVAL,
-                 "%s: hwloc cannot read this XML: it is damaged or of a later version; write it again, \"lstopo --of xml FILE\"", path);
-  }
-  free(text);
-  return rc;
+static int load_xml(hwloc_topology_t topology, const struct discover_xml *xml, agg_error_t *err) {
+  if (hwloc_topology_set_xmlbuffer(topology, xml->text, (int)xml->bytes + 1) == 0 && hwloc_topology_load(topology) == 0) return AGG_OK;
+  return err_set(err, AGG_EINVAL, DISCOVER_XML_DAMAGED, xml->path);
 }
 
 /* ---- cores and memory -------------------------------------------------------------------------------------------------------------- */
@@ -317,10 +306,11 @@ static int read_os(hwloc_topology_t topology, struct seen *s, agg_error_t *err) 
 
 /* ---- all together ------------------------------------------------------------------------------------------------------------------ */
 
-static int read_machine(const struct discover_options *options, hwloc_topology_t topology, struct seen *s, agg_error_t *err) {
-  int live = options->xml == NULL;
+static int read_machine(const struct discover_options *options, const struct discover_xml *xml, hwloc_topology_t topology, struct seen *s,
+                        agg_error_t *err) {
+  int live = xml == NULL;
   const char *root = live ? "" : options->root;
-  int rc = live ? load_live(topology, s, err) : load_xml(topology, options->xml, err);
+  int rc = live ? load_live(topology, s, err) : load_xml(topology, xml, err);
   if (rc == AGG_OK) rc = read_numa(topology, live, s, err);
   if (rc == AGG_OK) rc = read_pci(topology, root, s, err);
   if (rc == AGG_OK) rc = read_os(topology, s, err);
@@ -342,20 +332,12 @@ static int finish(const struct discover_options *options, struct seen *s, agg_er
   return rc;
 }
 
-int discover_host(const struct discover_options *options, struct topo *t, agg_error_t *err) {
+int discover_machine(const struct discover_options *options, const struct discover_xml *xml, struct topo *t, agg_error_t *err) {
   struct seen s = {0};
   hwloc_topology_t topology;
-  if (options->xml == NULL && options->root != NULL) {
-    return err_set(err, AGG_EINVAL, "the tree %s belongs to an XML: give that as well, since hwloc can look only at this machine",
-                   options->root);
-  }
-  if (options->name != NULL && !topo_name_ok(options->name)) {
-    return err_set(err, AGG_EINVAL, "\"%.80s\" cannot be the name of a host: expected letters, digits and . _ -, %d at most", options->name,
-                   TOPO_NAME_CAP - 1);
-  }
   int rc = new_topology(&topology, err);
   if (rc != AGG_OK) return rc;
-  rc = read_machine(options, topology, &s, err);
+  rc = read_machine(options, xml, topology, &s, err);
   hwloc_topology_destroy(topology);
   if (rc == AGG_OK) rc = finish(options, &s, err);
   topo_machine_free(&s.m);

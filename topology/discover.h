@@ -15,8 +15,14 @@ struct discover_options {
 };
 
 /* A description of one host on one assumed switch; it has passed topo_check. Cores and memory are those that the process (or the one that
- * wrote the XML) is allowed to use. hwloc prints nothing. *t is initialised on success only. AGG_EINVAL: the XML is damaged, not hwloc's or
- * not a file, and there is never a fall-back to the live machine; AGG_ESYS; AGG_ENOMEM. */
+ * wrote the XML) is allowed to use. *t is initialised on success only. AGG_EINVAL: the XML is damaged, not hwloc's or not a file, and there
+ * is never a fall-back to the live machine; AGG_ESYS; AGG_ENOMEM.
+ * An XML is read in a child process (fork), for hwloc crashes on some that are damaged: for tools, and not in a process that has memory
+ * registered for RDMA. This machine is looked at in the calling process. */
 int discover_host(const struct discover_options *options, struct topo *t, agg_error_t *err);
+
+/* Has hwloc print nothing where this machine's firmware contradicts itself (HWLOC_HIDE_ERRORS=2, unless it is set). It sets an environment
+ * variable: for programs, once at their start, while there is one thread. */
+void discover_quiet(void);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef TOPOLOGY_DISCOVER_INTERNAL_H
 #define TOPOLOGY_DISCOVER_INTERNAL_H
 
+#include "topology/discover.h"
 #include "topology/topo_internal.h"
 
 #define SYS_NAME_CAP 64
@@ -34,6 +35,18 @@ struct seen {
   uint32_t n_os, cap_os;
   char name[TOPO_NAME_CAP]; /* of the host; "": unknown */
 };
+
+/* ---- discover.c */
+
+#define DISCOVER_XML_DAMAGED "%s: hwloc cannot read this XML: it is damaged or of a later version; write it again, \"lstopo --of xml FILE\""
+
+struct discover_xml {
+  const char *path;
+  const char *text; /* with a zero after it */
+  size_t bytes;
+};
+/* xml NULL: this machine. May crash on an XML that is damaged. */
+int discover_machine(const struct discover_options *options, const struct discover_xml *xml, struct topo *t, agg_error_t *err);
 
 /* ---- discover_nics.c: fill m.nics, and note what is not known. AGG_ENOMEM */
 

@@ -207,8 +207,6 @@ static int read_text(struct reader *r) {
   struct topo_fault fault;
   rc = topo_verify(&r->t, &fault, r->err);
   if (rc == AGG_OK) return rc;
-  if (fault.sw == TOPO_NONE && r->t.n_hosts == 0)
-    return FAIL_AT(r, 0, "no host is on any switch: expected lines like SwitchName=leaf1 Nodes=node[1-8]");
   return FAIL_SO(r, fault.sw != TOPO_NONE ? r->of_switch[fault.sw].line : 0, rc);
 }
 

@@ -176,7 +176,8 @@ int topo_check(const struct topo *t, agg_error_t *err);
 int topo_assume_switch(struct topo *t, agg_error_t *err);
 
 /* Adds the hosts of `from`, which was discovered on another machine, on the switches of t of the same name (made where there is none).
- * AGG_EINVAL: a host or switch that differs from the one of that name. */
+ * AGG_EINVAL: a host that is there already, or a switch that differs from the one of that name; t is unchanged. After AGG_ENOMEM it has a
+ * part of them, and only topo_fini may follow. */
 int topo_join(struct topo *t, const struct topo *from, agg_error_t *err);
 
 /* Takes the switches, and each host's place, from `fabric`; what is in the hosts stays. Hosts are found by their whole name or by that up

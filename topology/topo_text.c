@@ -3,6 +3,7 @@
  * (numa, nic, gpu lines) is gathered until the block ends, and becomes one machine for all hosts of the line. Names of switches are looked
  * up at the end, so that lines may come in any order; until then the lines that named them are kept.
  */
+#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -344,8 +345,9 @@ static int finish_numa(struct parser *p, struct topo_numa *n) {
   }
   if (n->cpus[0] == '\0') return AGG_OK;
   if (n->cores[0] == '\0') return FAIL(p, "numa %u has cpus and no cores: say which of them are cores, one CPU for each", n->number);
-  if (topo_cpus_parse(n->cpus, &cpus) != 0 || topo_cpus_parse(n->cores, &cores) != 0)
-    return FAIL(p, "numa %u has no list of CPUs", n->number);
+  int rc = topo_cpus_parse(n->cpus, &cpus) | topo_cpus_parse(n->cores, &cores);
+  assert(rc == 0); /* we have written these lists */
+  (void)rc;
   int cpu = topo_cpus_first_in(&cores, &cpus, 0);
   if (cpu >= 0) return FAIL(p, "CPU %d is in cores and not in cpus: cpus has all of them", cpu);
   cpu = topo_cpus_first_in(&cpus, &p->used, 1);

@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "base/util.h"
 #include "tests/lib/madeup.h"
+#include "topology/discover_internal.h"
 
 Suite *make_suite(void);
 
@@ -157,6 +159,62 @@ START_TEST(a_machine_without_a_name) {
 }
 END_TEST
 
+/* Two sockets of one CPU each, no cores, `nodes` NUMA nodes of the whole machine, and a NIC below 14 bridges with a name that cannot be. */
+static const char *odd_machine(unsigned nodes) {
+  static char path[96], text[8192];
+  size_t n = 0;
+#define SAY(...) n += (size_t)snprintf(text + n, sizeof text - n, __VA_ARGS__)
+#define SETS(set) "cpuset=\"" set "\" complete_cpuset=\"" set "\" nodeset=\"0x%x\" complete_nodeset=\"0x%x\""
+  unsigned all = (1u << nodes) - 1;
+  SAY("<topology version=\"2.0\">\n<object type=\"Machine\" os_index=\"0\" allowed_cpuset=\"0x3\" allowed_nodeset=\"0x%x\" " SETS(
+          "0x3") ">\n",
+      all, all, all);
+  for (unsigned i = 0; i < nodes; i++) {
+    SAY("<object type=\"NUMANode\" os_index=\"%u\" " SETS("0x3") " local_memory=\"1073741824\"/>\n", i, 1u << i, 1u << i);
+  }
+  SAY("<object type=\"Package\" os_index=\"0\" " SETS("0x1") "><object type=\"PU\" os_index=\"0\" " SETS("0x1") "/></object>\n", all, all,
+      all, all);
+  SAY("<object type=\"Package\" os_index=\"1\" " SETS("0x2") "><object type=\"PU\" os_index=\"1\" " SETS("0x2") "/></object>\n", all, all,
+      all, all);
+  SAY("<object type=\"Bridge\" bridge_type=\"0-1\" depth=\"0\" bridge_pci=\"0000:[00-20]\">\n");
+  for (unsigned i = 0; i < 14; i++) {
+    SAY("<object type=\"Bridge\" bridge_type=\"1-1\" depth=\"%u\" bridge_pci=\"0000:[%02x-20]\" pci_busid=\"0000:%02x:00.0\" "
+        "pci_type=\"0604 [8086:0001] [0000:0000] 00\" pci_link_speed=\"0.0\">\n",
+        i + 1, i + 1, i);
+  }
+  SAY("<object type=\"PCIDev\" pci_busid=\"0000:0e:00.0\" pci_type=\"0200 [8086:0001] [0000:0000] 00\" pci_link_speed=\"0.0\">"
+      "<object type=\"OSDev\" name=\"eth0\" osdev_type=\"2\"/><object type=\"OSDev\" name=\"a:b\" osdev_type=\"2\"/></object>\n");
+  for (unsigned i = 0; i < 16; i++) SAY("</object>\n");
+  SAY("</topology>\n");
+#undef SETS
+#undef SAY
+  snprintf(path, sizeof path, "%s/odd.xml", m.root);
+  write_file(path, text, n);
+  return path;
+}
+
+START_TEST(what_a_machine_does_not_tell_is_said) {
+  struct topo t;
+  discover(&(struct discover_options){.xml = odd_machine(1)}, &t);
+  const struct topo_machine *machine = topo_machine_of(&t, 0);
+  ck_assert_str_eq(machine->numa[0].cores, "0-1");
+  ck_assert(says(&t, "2 sockets and one NUMA node: no NUMA information (a virtual machine?); one node with all cores is assumed"));
+  ck_assert(says(&t, "0000:0e:00.0 is below more than 12 bridges: its PCI path is left out"));
+  ck_assert(says(&t, "device \"a:b\" has a name that cannot be: it is left out"));
+  ck_assert_uint_eq(machine->n_nics, 1);
+  ck_assert_uint_eq(machine->nics[0].place.numa, 0);
+  ck_assert_str_eq(machine->nics[0].place.path, "");
+  topo_fini(&t);
+  discover(&(struct discover_options){.xml = odd_machine(2)}, &t);
+  machine = topo_machine_of(&t, 0);
+  ck_assert_uint_eq(machine->n_numa, 2);
+  ck_assert_str_eq(machine->numa[0].cpus, "0-1");
+  ck_assert_str_eq(machine->numa[1].cpus, ""); /* memory of another kind beside the same cores */
+  ck_assert_uint_eq(machine->nics[0].place.numa, TOPO_NONE);
+  topo_fini(&t);
+}
+END_TEST
+
 /* ---- NICs of made-up trees --------------------------------------------------------------------------------------------------------- */
 
 static void netdev(const char *name, const char *link, const char *type, const char *state, const char *speed) {
@@ -206,11 +264,50 @@ static void rdma(const char *name, const char *link, const char *layer, const ch
 
 static struct topo tree;
 
+/* In this process, so that a fault in our own code is seen where it is: these XML files are well. */
 static const struct topo_machine *look(const char *xml) {
+  struct discover_xml whole = {.path = xml};
+  agg_error_t err = {0};
+  char *text = read_file(xml, &whole.bytes);
+  whole.text = text;
   topo_fini(&tree);
-  discover(&(struct discover_options){.xml = xml, .root = m.root}, &tree);
+  ck_assert_msg(discover_machine(&(struct discover_options){.xml = xml, .root = m.root}, &whole, &tree, &err) == AGG_OK, "%s", err.text);
+  free(text);
   return topo_machine_of(&tree, 0);
 }
+
+START_TEST(in_a_process_of_its_own_it_sees_the_same) {
+  static const char *const FILES[] = {DATA "laptop.xml", DATA "vm.xml", DATA "two-socket.xml", DATA "dgx.xml", DATA "two-socket-v1.xml"};
+  for (size_t i = 0; i < ARRAY_LEN(FILES); i++) {
+    struct topo t;
+    char *here, *apart;
+    look(FILES[i]);
+    discover(&(struct discover_options){.xml = FILES[i], .root = m.root}, &t);
+    ck_assert_int_eq(topo_dump(&tree, &here, NULL), AGG_OK);
+    ck_assert_int_eq(topo_dump(&t, &apart, NULL), AGG_OK);
+    ck_assert_str_eq(here, apart);
+    free(here);
+    free(apart);
+    topo_fini(&t);
+  }
+}
+END_TEST
+
+/* Without a tree, hwloc's devices of the operating system are the NICs. */
+START_TEST(nics_of_an_xml_alone) {
+  struct discover_xml whole = {.path = DATA "two-socket.xml"};
+  agg_error_t err = {0};
+  char *text = read_file(whole.path, &whole.bytes);
+  whole.text = text;
+  ck_assert_msg(discover_machine(&(struct discover_options){.xml = whole.path}, &whole, &tree, &err) == AGG_OK, "%s", err.text);
+  free(text);
+  const struct topo_machine *machine = topo_machine_of(&tree, 0);
+  ck_assert_uint_eq(machine->n_nics, 4);
+  ck_assert_str_eq(machine->nics[0].rdma, "mlx5_0:1");
+  ck_assert_str_eq(machine->nics[0].netdev, "ens1np0");
+  ck_assert(says(&tree, "hwloc's XML has no speeds of NICs"));
+}
+END_TEST
 
 static const struct topo_nic *nic(const struct topo_machine *machine, const char *name) {
   for (uint32_t i = 0; i < machine->n_nics; i++) {
@@ -375,7 +472,7 @@ START_TEST(hostile_trees) {
   FILE_AT("../../../etc/passwd", "/sys/class/infiniband/mlx5_9/ports/1/gid_attrs/ndevs/0");
   madeup_folder(&m, "/sys/class/net/eth1/operstate");
   madeup_link(&m, "/sys/class/net/eth2", "eth2");
-  char fifo[128];
+  char fifo[192];
   snprintf(fifo, sizeof fifo, "%s/sys/devices/" SLOT0 "/net/eth0/address", m.root);
   ck_assert_int_eq(mkfifo(fifo, 0600), 0);
   const struct topo_machine *machine = look(DATA "two-socket.xml");
@@ -406,6 +503,26 @@ START_TEST(this_machine) {
   topo_fini(&t);
   ck_assert_int_eq(discover_host(&(struct discover_options){.root = m.root}, &t, &err), AGG_EINVAL);
   ck_assert_ptr_nonnull(strstr(err.text, "belongs to an XML: give that as well"));
+}
+END_TEST
+
+START_TEST(cores_outside_the_binding_are_left_out) {
+  cpu_set_t allowed, one;
+  struct topo t;
+  int cpu = 0;
+  ck_assert_int_eq(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+  if (CPU_COUNT(&allowed) < 2) return;
+  while (!CPU_ISSET(cpu, &allowed)) cpu++;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+  discover(&(struct discover_options){0}, &t);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+  uint32_t cpus = 0;
+  for (uint32_t i = 0; i < topo_machine_of(&t, 0)->n_numa; i++) cpus += topo_machine_of(&t, 0)->numa[i].n_cpus;
+  ck_assert_uint_eq(cpus, 1);
+  ck_assert(says(&t, "this process is bound to 1 of "));
+  topo_fini(&t);
 }
 END_TEST
 
@@ -499,10 +616,14 @@ Suite *make_suite(void) {
   tcase_add_test(recorded, cores_that_are_not_allowed_are_left_out);
   tcase_add_test(recorded, memory_that_is_not_allowed_is_left_out);
   tcase_add_test(recorded, a_machine_without_a_name);
+  tcase_add_test(recorded, what_a_machine_does_not_tell_is_said);
   tcase_add_test(recorded, this_machine);
+  tcase_add_test(recorded, cores_outside_the_binding_are_left_out);
   suite_add_tcase(suite, recorded);
   TCase *nics = tcase_create("nics");
   tcase_add_checked_fixture(nics, setup, free_tree);
+  tcase_add_test(nics, in_a_process_of_its_own_it_sees_the_same);
+  tcase_add_test(nics, nics_of_an_xml_alone);
   tcase_add_test(nics, speeds_and_states_come_from_sysfs);
   tcase_add_test(nics, infiniband_with_two_ports_and_iwarp);
   tcase_add_test(nics, a_container_has_a_virtual_nic_and_no_pci);
