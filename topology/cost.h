@@ -39,7 +39,7 @@
   X(frame, NUMBER, 38, "what a packet costs on an Ethernet line besides: header, check, gap and preamble") \
   X(connections, NUMBER, 16384, "the most connections a node may hold: peers x lanes x priorities")        \
   X(window, BYTES, 4294967296.0, "the most memory a node may hold in windows, where no limit is given")    \
-  X(margin, NUMBER, 0.02, "by how much another plan must be faster to be changed to at some size")
+  X(margin, NUMBER, 0.03, "by how much another plan must be faster to be changed to at some size")
 
 enum cost_unit { COST_TIME, COST_RATE, COST_BYTES, COST_NUMBER };
 

@@ -58,8 +58,7 @@ void loader_fini(struct loader *l) {
   *l = (struct loader){0};
 }
 
-/* ---- adding ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- adding ----------------------------------------------------------------------------------------------------------------------- */
 
 static void touch_link(struct loader *l, uint32_t link) {
   if (l->link_mark[link]) return;
@@ -133,8 +132,7 @@ double load_hop(const struct loader *l, int network) {
   return hop + c->chunk;
 }
 
-/* ---- times ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- times ------------------------------------------------------------------------------------------------------------------------ */
 
 struct node_time load_node_time(const struct cost *c, const struct fabric *f, const struct cost_loads *l, uint32_t node) {
   const struct fabric_node *n = &f->node[node];
@@ -219,8 +217,7 @@ void load_part(struct loader *l) {
   l->part = (struct cost_line){0};
 }
 
-/* ---- a profile of the loads -----------------------------------------------------------------------------------------------------------
- */
+/* ---- a profile of the loads ------------------------------------------------------------------------------------------------------- */
 
 /* The line with the largest time at so many bytes a piece; the first of equals, whatever their last bits. */
 struct most {
@@ -305,6 +302,26 @@ static int profile_one(const struct cost *cost, const struct fabric *f, const st
   return rc;
 }
 
+/* The largest share of the chunks in which one worker leads a group: that of the smallest groups of several, whose members lead in turn. */
+static double lead_share(const struct forest_part *part, const double *share) {
+  const struct forest_map *m = part->map;
+  uint32_t least = UINT32_MAX;
+  for (uint32_t g = 0; m != NULL && g < m->groups; g++) {
+    uint32_t size = m->group_first[g + 1] - m->group_first[g];
+    if (size > 1) least = MIN_OF(least, size);
+  }
+  if (least == UINT32_MAX) return 0;
+  double most = 0, all = 0;
+  for (uint32_t t = 0; t < part->trees; t++) all += share[t];
+  if (part->kind == FOREST_HIER) return all / least; /* roots' places are even over the groups */
+  for (uint32_t at = 0; at < least && at < part->trees; at++) {
+    double sum = 0;
+    for (uint32_t t = at; t < part->trees; t += least) sum += share[t];
+    most = MAX_OF(most, sum);
+  }
+  return most;
+}
+
 /* How many of all chunks the busiest edge carries, each weighed with the part of the depth that lies above it. */
 static double trip_share(const struct forest *forest, const struct cost_case *c, const double *share) {
   if (c->use == USE_ONE) return 1;
@@ -312,12 +329,14 @@ static double trip_share(const struct forest *forest, const struct cost_case *c,
   for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
     const struct forest_part *part = &forest->part[i];
     double largest = 0, sum = 0;
-    for (uint32_t t = 0; t < part->trees; t++) {
-      largest = MAX_OF(largest, share[first + t]);
-      sum += share[first + t];
+    for (uint32_t t = first; t < first + part->trees; t++) {
+      largest = MAX_OF(largest, share[t]);
+      sum += share[t];
     }
-    int chain = part->kind == FOREST_RING; /* an edge is in all trees, at all levels */
-    most = MAX_OF(most, chain ? sum / 2 : part->kind == FOREST_HIER ? MAX_OF(largest, sum / 2) : largest);
+    if (part->kind == FOREST_RING) largest = sum / 2; /* an edge is in all trees, at all levels */
+    if (part->kind == FOREST_HIER || part->kind == FOREST_HSTAR || part->kind == FOREST_RACK)
+      largest = MAX_OF(largest, lead_share(part, share + first));
+    most = MAX_OF(most, largest);
   }
   return most;
 }
