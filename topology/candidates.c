@@ -16,9 +16,10 @@
 #define CHUNK_NETWORK_MOST (1u << 20)
 #define CHUNK_WORK 5.0 /* a chunk is on the line so many times as long as its two messages keep a processor */
 #define LANES_NETWORK 2u
-#define PERIOD_LEAST 64u /* places of a hybrid's schedule: more make the chunks smaller, fewer the shares coarser */
-#define UNEQUAL 0.01     /* shares nearer to equal than this are taken as equal */
-#define NOTHING 1e-3     /* a part of a hybrid with less than this is none */
+#define PERIOD_MOST 256u  /* places of a schedule: more make the chunks smaller, fewer the shares coarser */
+#define SHARE_EXCESS 0.02 /* a tree may have so much more than its share for the sake of a short schedule */
+#define UNEQUAL 0.01      /* shares nearer to equal than this are taken as equal */
+#define NOTHING 1e-3      /* a part of a hybrid with less than this is none */
 
 /* ---- settings ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -135,18 +136,47 @@ static int check_forest(const struct candidates *all, struct candidate *c, const
   return AGG_OK;
 }
 
-static int build(const struct candidates *all, struct candidate *c, const double *weights, agg_error_t *err) {
-  uint32_t trees = all->f.workers + all->f.servers; /* at most */
-  const struct forest_map *map = all->map;
-  uint32_t period = MIN_OF(MAX_OF(PERIOD_LEAST, 2 * trees), FOREST_PERIOD_MAX);
-  int rc = forest_build(&c->forest, c->spec, c->n_parts, all->f.workers, all->f.servers, map, weights, period, err);
-  c->built = rc == AGG_OK;
-  return rc;
-}
-
 static void drop(struct candidate *c) {
   if (c->built) forest_fini(&c->forest);
   c->built = 0;
+}
+
+static int build_with(const struct candidates *all, const struct candidate *c, const double *weights, uint32_t period,
+                      struct forest *forest, agg_error_t *err) {
+  return forest_build(forest, c->spec, c->n_parts, all->f.workers, all->f.servers, all->map, weights, MIN_OF(period, FOREST_PERIOD_MAX),
+                      err);
+}
+
+/* How much more than its weight the tree that is worst off gets. */
+static int excess_of(const struct forest *f, const double *weights, double *excess, agg_error_t *err) {
+  double *share = calloc(f->trees, sizeof *share), sum = 0;
+  if (share == NULL) return err_set(err, AGG_ENOMEM, "planner: no memory for %u trees", f->trees);
+  for (uint32_t t = 0; t < f->trees; t++) sum += weights[t];
+  for (uint32_t i = 0; i < f->period; i++) share[f->schedule != NULL ? f->schedule[i] : i] += 1.0 / f->period;
+  *excess = 0;
+  for (uint32_t t = 0; t < f->trees; t++) {
+    if (share[t] > 0) *excess = MAX_OF(*excess, weights[t] > 0 ? share[t] * sum / weights[t] - 1 : 1);
+  }
+  free(share);
+  return AGG_OK;
+}
+
+/* The shortest schedule that is good enough: chunks are cut so that a turn of it is whole, so a long one makes them small. */
+static int build(const struct candidates *all, struct candidate *c, const double *weights, agg_error_t *err) {
+  uint32_t nodes = fabric_nodes(&all->f), most = MAX_OF(PERIOD_MOST, 2 * nodes); /* trees: at most as many as nodes */
+  for (uint32_t period = MAX_OF(8u, nodes); weights != NULL; period *= 2) {
+    double excess = 0;
+    if (period >= most || nodes > PERIOD_MOST) break;
+    int rc = build_with(all, c, weights, period, &c->forest, err);
+    if (rc == AGG_OK) rc = excess_of(&c->forest, weights, &excess, err);
+    if (rc != AGG_OK) return rc;
+    c->built = 1;
+    if (excess <= SHARE_EXCESS) return AGG_OK;
+    drop(c);
+  }
+  int rc = build_with(all, c, weights, most, &c->forest, err);
+  c->built = rc == AGG_OK;
+  return rc;
 }
 
 /* Builds the forest and, where its limits hold, the profiles. AGG_ENOMEM alone is an error: what cannot be built is left out. */

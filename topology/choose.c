@@ -22,7 +22,8 @@
 #define GRID_MOST (1ull << 30)
 #define GRID_MAX (2 + 23 + PLAN_RULES_MAX)
 #define NONE UINT32_MAX
-#define ONE_HOST_TRUST 1.5
+#define ONE_HOST_TRUST 4.0
+#define BLOCKS_MOST 4e9
 
 /* A choice: for each kind and size of the grid a candidate. */
 struct choice {
@@ -89,6 +90,11 @@ static double handicap(const struct chooser *ch, const struct candidate *k) {
   return ch->all.one_host && k->class != usual ? log(ONE_HOST_TRUST) : 0;
 }
 
+/* Blocks so large that a rank would hold more than BLOCKS_MOST of them do not come up. */
+static double matters(const struct chooser *ch, const struct cost_profile *p, uint32_t g) {
+  return (double)p->blocks * (double)ch->size[g] <= BLOCKS_MOST ? 1 : 0.02;
+}
+
 /* Windows and times of all candidates with this chunk and windows up to `window_most`. */
 static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_most) {
   ch->chunk_bytes = chunk_bytes;
@@ -99,7 +105,8 @@ static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_
     ch->usable[c] = ch->window[c] != 0;
     for (unsigned kind = 0; ch->usable[c] && kind < OP_KIND_COUNT; kind++) {
       for (uint32_t g = 0; g < ch->n_sizes; g++) {
-        ch->logs[c][kind][g] = log(seconds(ch, c, kind, ch->size[g]) + 1e-9) + handicap(ch, k);
+        double t = log(seconds(ch, c, kind, ch->size[g]) + 1e-9) + handicap(ch, k);
+        ch->logs[c][kind][g] = t * matters(ch, &k->profile[kind], g);
       }
     }
   }
@@ -308,8 +315,9 @@ static int choose(struct chooser *ch, struct choice *best, agg_error_t *err) {
 
 /* ---- the plan ----------------------------------------------------------------------------------------------------------------------- */
 
-/* The size from which on b is to follow a: between two sizes of the grid where they are equally fast, cut to few digits. */
-static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, uint32_t b, uint64_t lo, uint64_t hi) {
+/* The size from which on b is to follow a: between two sizes of the grid where they are equally fast, rounded to few digits. */
+static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, uint32_t b, uint64_t lo, uint64_t most) {
+  uint64_t hi = most;
   while (hi - lo > 1) {
     uint64_t mid = lo + (hi - lo) / 2;
     if (seconds(ch, b, kind, mid) <= seconds(ch, a, kind, mid))
@@ -319,7 +327,7 @@ static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, ui
   }
   uint64_t unit = 1;
   while (hi / unit >= 32) unit *= 2;
-  return MAX_OF(lo + 1 > unit ? hi / unit * unit : hi, 1u);
+  return MIN_OF(round_up_u64(hi, unit), most);
 }
 
 static void make_table(const struct chooser *ch, const struct choice *choice, unsigned kind, const uint32_t *forest_of,

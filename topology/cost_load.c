@@ -247,7 +247,7 @@ static void profile_links(struct loader *l, struct cost_profile *p) {
   for (uint32_t i = 1; i < l->f->n_links; i++) {
     struct cost_line line = {.byte = link_time(l, i, l->total.up[i]), .at = i, .what = COST_LINK_UP};
     offer(&up, &line, 1, 0);
-    line = (struct cost_line){.byte = link_time(l, i, l->total.down[i]), .at = i, .what = COST_LINK_DOWN};
+    line = (struct cost_line){.byte = p->crowd * link_time(l, i, l->total.down[i]), .at = i, .what = COST_LINK_DOWN};
     offer(&down, &line, 1, 0);
     line = (struct cost_line){.byte = memory_time(l, i, l->total.memory[i]), .at = i, .what = COST_MEMORY};
     offer(&memory, &line, 1, 0);
@@ -279,6 +279,39 @@ static void profile_of(struct loader *l, struct cost_profile *p) {
   profile_links(l, p);
   p->first = l->first;
   p->hops = l->hops;
+}
+
+/* Senders that may meet at a node of a part. */
+static uint32_t senders(const struct forest_part *p) {
+  const struct forest_map *m = p->map;
+  switch (p->kind) {
+    case FOREST_RING:
+      return 1;
+    case FOREST_TREE:
+      return p->arity;
+    case FOREST_DTREE:
+      return 2;
+    case FOREST_HIER:
+    case FOREST_HSTAR:
+      return m != NULL ? m->groups : p->workers;
+    case FOREST_RACK:
+      return m != NULL ? m->groups / m->racks : p->workers;
+    default:
+      return p->workers;
+  }
+}
+
+/* From 1 where no more than two senders meet towards 1 + incast, each part weighed with its chunks. */
+static double crowd(const struct cost *cost, const struct forest *forest, const struct cost_case *c, const double *share) {
+  double sum = 0;
+  for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
+    const struct forest_part *p = &forest->part[i];
+    double chunks = 0, n = senders(p);
+    for (uint32_t t = first; t < first + p->trees; t++) chunks += c->use == USE_ONE ? t == c->tree : share[t];
+    if (c->use == USE_BLOCKS) chunks = i + 1 == forest->n_parts; /* a hybrid's workers are the roots of its second part */
+    sum += chunks * (n > 2 ? 1 + cost->incast * (1 - 2 / n) : 1);
+  }
+  return sum;
 }
 
 typedef int load_function(struct loader *l, const struct forest *forest, const struct cost_case *c, agg_error_t *err);
@@ -351,6 +384,7 @@ static int profile_with(load_function *load, const struct cost *cost, const stru
   double *share = cost_shares(forest);
   if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
   made.trip_share = trip_share(forest, &c, share);
+  made.crowd = crowd(cost, forest, &c, share);
   if (c.use == USE_SPREAD) {
     made.places = 0;
     made.period = forest->period;
