@@ -124,7 +124,7 @@ $(O)/engine_step: $(call obj,perf/micro/engine_step.c $(wildcard libagg/engine/*
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
 # What planning for many workers takes.
-$(O)/plan_time: $(call obj,perf/micro/plan_time.c $(wildcard topology/*.c libagg/base/*.c) libagg/wire/header.c)
+$(O)/plan_time: $(call obj,perf/micro/plan_time.c $(filter-out topology/discover%,$(wildcard topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
