@@ -123,6 +123,11 @@ $(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/disc
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
+# What planning for many workers takes.
+$(O)/plan_time: $(call obj,perf/micro/plan_time.c $(filter-out topology/discover%,$(wildcard topology/*.c libagg/base/*.c)) libagg/wire/header.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
+
 # Speed of the sum kernels beside memcpy.
 $(O)/sum_bw: $(call obj,perf/micro/sum_bw.c $(wildcard libagg/reduce/*.c) libagg/base/names.c)
 	$(call say,LD,$@)

@@ -16,11 +16,12 @@
 #define CHUNK_NETWORK_MOST (1u << 20)
 #define CHUNK_WORK 5.0 /* a chunk is on the line so many times as long as its two messages keep a processor */
 #define LANES_NETWORK 2u
-#define PERIOD_LEAST 64u /* places of a hybrid's schedule: more make the chunks smaller, fewer the shares coarser */
-#define UNEQUAL 0.01     /* shares nearer to equal than this are taken as equal */
-#define NOTHING 1e-3     /* a part of a hybrid with less than this is none */
+#define PERIOD_MOST 256u  /* places of a schedule: more make the chunks smaller, fewer the shares coarser */
+#define SHARE_EXCESS 0.02 /* a tree may have so much more than its share for the sake of a short schedule */
+#define UNEQUAL 0.01      /* shares nearer to equal than this are taken as equal */
+#define NOTHING 1e-3      /* a part of a hybrid with less than this is none */
 
-/* ---- settings ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- settings ----------------------------------------------------------------------------------------------------------------------- */
 
 static int check_limits(const struct plan_request *r, agg_error_t *err) {
   if (r->chunk_bytes != 0 &&
@@ -71,8 +72,7 @@ uint32_t candidate_window(const struct candidates *all, const struct candidate *
   return window_fitting(all, c->children, chunk_bytes, cost_window_wanted(&c->profile[OP_ALLREDUCE], all->lanes, chunk_bytes));
 }
 
-/* ---- one candidate ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- one candidate ---------------------------------------------------------------------------------------------------------------- */
 
 static struct candidate *next(struct candidates *all, unsigned class, uint8_t family, struct forest_spec a, const struct forest_spec *b) {
   assert(all->n < CANDIDATES_MAX);
@@ -126,18 +126,57 @@ static void check_needs(const struct candidates *all, struct candidate *c) {
            fabric_node_name(&all->f, c->children_node, node, sizeof node), bytes / 1048576, window, chunk >> 10, limit / 1048576);
 }
 
-static int build(const struct candidates *all, struct candidate *c, const double *weights, agg_error_t *err) {
-  uint32_t trees = all->f.workers + all->f.servers; /* at most */
-  const struct forest_map *map = all->map;
-  uint32_t period = MIN_OF(MAX_OF(PERIOD_LEAST, 2 * trees), FOREST_PERIOD_MAX);
-  int rc = forest_build(&c->forest, c->spec, c->n_parts, all->f.workers, all->f.servers, map, weights, period, err);
-  c->built = rc == AGG_OK;
-  return rc;
+static int check_forest(const struct candidates *all, struct candidate *c, const struct forest *forest, agg_error_t *err) {
+  struct cost_needs needs;
+  int rc = cost_needs(&forest, 1, &needs, err);
+  if (rc != AGG_OK) return rc;
+  note_needs(all, c, &needs);
+  check_needs(all, c);
+  cost_needs_fini(&needs);
+  return AGG_OK;
 }
 
 static void drop(struct candidate *c) {
   if (c->built) forest_fini(&c->forest);
   c->built = 0;
+}
+
+static int build_with(const struct candidates *all, const struct candidate *c, const double *weights, uint32_t period,
+                      struct forest *forest, agg_error_t *err) {
+  return forest_build(forest, c->spec, c->n_parts, all->f.workers, all->f.servers, all->map, weights, MIN_OF(period, FOREST_PERIOD_MAX),
+                      err);
+}
+
+/* How much more than its weight the tree that is worst off gets. */
+static int excess_of(const struct forest *f, const double *weights, double *excess, agg_error_t *err) {
+  double *share = calloc(f->trees, sizeof *share), sum = 0;
+  if (share == NULL) return err_set(err, AGG_ENOMEM, "planner: no memory for %u trees", f->trees);
+  for (uint32_t t = 0; t < f->trees; t++) sum += weights[t];
+  for (uint32_t i = 0; i < f->period; i++) share[f->schedule != NULL ? f->schedule[i] : i] += 1.0 / f->period;
+  *excess = 0;
+  for (uint32_t t = 0; t < f->trees; t++) {
+    if (share[t] > 0) *excess = MAX_OF(*excess, weights[t] > 0 ? share[t] * sum / weights[t] - 1 : 1);
+  }
+  free(share);
+  return AGG_OK;
+}
+
+/* The shortest schedule that is good enough: chunks are cut so that a turn of it is whole, so a long one makes them small. */
+static int build(const struct candidates *all, struct candidate *c, const double *weights, agg_error_t *err) {
+  uint32_t nodes = fabric_nodes(&all->f), most = MAX_OF(PERIOD_MOST, 2 * nodes); /* trees: at most as many as nodes */
+  for (uint32_t period = MAX_OF(8u, nodes); weights != NULL; period *= 2) {
+    double excess = 0;
+    if (period >= most || nodes > PERIOD_MOST) break;
+    int rc = build_with(all, c, weights, period, &c->forest, err);
+    if (rc == AGG_OK) rc = excess_of(&c->forest, weights, &excess, err);
+    if (rc != AGG_OK) return rc;
+    c->built = 1;
+    if (excess <= SHARE_EXCESS) return AGG_OK;
+    drop(c);
+  }
+  int rc = build_with(all, c, weights, most, &c->forest, err);
+  c->built = rc == AGG_OK;
+  return rc;
 }
 
 /* Builds the forest and, where its limits hold, the profiles. AGG_ENOMEM alone is an error: what cannot be built is left out. */
@@ -148,16 +187,9 @@ static int make(const struct candidates *all, struct candidate *c, const double 
     leave_out(c, why.text);
     return AGG_OK;
   }
-  struct cost_needs needs = {0};
-  const struct forest *forest = &c->forest;
-  if (rc == AGG_OK) rc = cost_needs(&forest, 1, &needs, &why);
-  if (rc == AGG_OK) {
-    note_needs(all, c, &needs);
-    check_needs(all, c);
-    cost_needs_fini(&needs);
-  }
+  if (rc == AGG_OK) rc = check_forest(all, c, &c->forest, &why);
   for (unsigned kind = 0; rc == AGG_OK && c->why[0] == '\0' && kind < OP_KIND_COUNT; kind++)
-    rc = cost_profile(&all->cost, &all->f, forest, kind, &c->profile[kind], &why);
+    rc = cost_profile(&all->cost, &all->f, &c->forest, kind, &c->profile[kind], &why);
   if (rc != AGG_OK || c->why[0] != '\0') drop(c);
   return rc == AGG_OK ? AGG_OK : err_set(err, rc, "%s", why.text);
 }
@@ -182,8 +214,7 @@ static int plain(struct candidates *all, unsigned class, uint8_t family, uint8_t
   return allowed(all, c) ? make(all, c, NULL, err) : AGG_OK;
 }
 
-/* ---- shares
- * ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- shares ------------------------------------------------------------------------------------------------------------------------- */
 
 static int unequal(const double *share, uint32_t n) {
   double least = share[0], most = share[0];
@@ -235,8 +266,7 @@ static int solved_hstar(struct candidates *all, double *share, agg_error_t *err)
   return rc == AGG_OK ? make(all, c, share + m->groups, err) : rc;
 }
 
-/* ---- hybrids
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- hybrids ------------------------------------------------------------------------------------------------------------------------ */
 
 static struct candidate *hybrid(struct candidates *all, uint8_t kind) {
   struct forest_spec beside = {kind, 0};
@@ -253,11 +283,21 @@ static int one_sided(const struct candidates *all, struct candidate *c, double s
   return 1;
 }
 
+/* Whether its limits hold, whatever the shares: before these are solved. */
+static int within_limits(const struct candidates *all, struct candidate *c, agg_error_t *err) {
+  int rc = build(all, c, NULL, err);
+  if (rc == AGG_OK) rc = check_forest(all, c, &c->forest, err);
+  drop(c);
+  return rc;
+}
+
 static int hybrid_direct(struct candidates *all, double *share, double *weights, agg_error_t *err) {
   struct candidate *c = hybrid(all, FOREST_DIRECT);
   uint32_t n = all->f.workers, k = all->f.servers;
   if (!allowed(all, c)) return AGG_OK;
-  int rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS | SOLVE_WORKERS, share, NULL, err);
+  int rc = within_limits(all, c, err);
+  if (rc != AGG_OK || c->why[0] != '\0') return rc;
+  rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS | SOLVE_WORKERS, share, NULL, err);
   if (rc != AGG_OK) return rc;
   double star = 0;
   for (uint32_t s = 0; s < k; s++) star += weights[s] = share[n + s];
@@ -282,11 +322,14 @@ static int hybrid_split(struct candidates *all, uint8_t kind, double *share, dou
   uint32_t n = all->f.workers, k = all->f.servers;
   struct cost_loads star = {0}, other = {0};
   if (!allowed(all, c)) return AGG_OK;
-  int rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS, share, NULL, err);
+  int rc = within_limits(all, c, err);
+  if (rc != AGG_OK || c->why[0] != '\0') return rc;
+  rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS, share, NULL, err);
   if (rc == AGG_OK) rc = loads_of(all, c->spec[0], share + n, &star, err);
   if (rc == AGG_OK) rc = loads_of(all, c->spec[1], NULL, &other, err);
+  double x = 0;
+  if (rc == AGG_OK) rc = solve_split(&all->cost, &all->f, &star, &other, &x, NULL, err);
   if (rc == AGG_OK) {
-    double x = solve_split(&all->cost, &all->f, &star, &other, NULL);
     for (uint32_t s = 0; s < k; s++) weights[s] = x * share[n + s];
     for (uint32_t w = 0; w < n; w++) weights[k + w] = (1 - x) / n;
     if (!one_sided(all, c, x)) rc = make(all, c, weights, err);
@@ -296,8 +339,7 @@ static int hybrid_split(struct candidates *all, uint8_t kind, double *share, dou
   return rc;
 }
 
-/* ---- all
- * ------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- all ---------------------------------------------------------------------------------------------------------------------------- */
 
 static int make_trees(struct candidates *all, agg_error_t *err) {
   static const uint8_t arities[] = {2, 4, 8, 16, 32};

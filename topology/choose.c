@@ -22,7 +22,8 @@
 #define GRID_MOST (1ull << 30)
 #define GRID_MAX (2 + 23 + PLAN_RULES_MAX)
 #define NONE UINT32_MAX
-#define ONE_HOST_TRUST 1.5
+#define ONE_HOST_TRUST 4.0
+#define BLOCKS_MOST 4e9
 
 /* A choice: for each kind and size of the grid a candidate. */
 struct choice {
@@ -46,12 +47,11 @@ struct chooser {
 
 /* Allreduce is what training waits for. */
 static const double weight[OP_KIND_COUNT] = {
-    [OP_ALLREDUCE] = 8, [OP_REDUCE] = 1,   [OP_BROADCAST] = 1, [OP_REDUCE_SCATTER] = 2,
-    [OP_ALLGATHER] = 2, [OP_GATHER] = 0.5, [OP_SCATTER] = 0.5, [OP_BARRIER] = 0.5,
+    [OP_ALLREDUCE] = 8, [OP_REDUCE] = 0.5, [OP_BROADCAST] = 0.5, [OP_REDUCE_SCATTER] = 1,
+    [OP_ALLGATHER] = 1, [OP_GATHER] = 0.1, [OP_SCATTER] = 0.1,   [OP_BARRIER] = 0.1,
 };
 
-/* ---- the grid ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the grid --------------------------------------------------------------------------------------------------------------------- */
 
 static void add_size(struct chooser *ch, uint64_t size) {
   uint32_t at = ch->n_sizes;
@@ -90,6 +90,11 @@ static double handicap(const struct chooser *ch, const struct candidate *k) {
   return ch->all.one_host && k->class != usual ? log(ONE_HOST_TRUST) : 0;
 }
 
+/* Blocks so large that a rank would hold more than BLOCKS_MOST of them do not come up. */
+static double matters(const struct chooser *ch, const struct cost_profile *p, uint32_t g) {
+  return (double)p->blocks * (double)ch->size[g] <= BLOCKS_MOST ? 1 : 0.02;
+}
+
 /* Windows and times of all candidates with this chunk and windows up to `window_most`. */
 static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_most) {
   ch->chunk_bytes = chunk_bytes;
@@ -100,14 +105,14 @@ static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_
     ch->usable[c] = ch->window[c] != 0;
     for (unsigned kind = 0; ch->usable[c] && kind < OP_KIND_COUNT; kind++) {
       for (uint32_t g = 0; g < ch->n_sizes; g++) {
-        ch->logs[c][kind][g] = log(seconds(ch, c, kind, ch->size[g]) + 1e-9) + handicap(ch, k);
+        double t = log(seconds(ch, c, kind, ch->size[g]) + 1e-9) + handicap(ch, k);
+        ch->logs[c][kind][g] = t * matters(ch, &k->profile[kind], g);
       }
     }
   }
 }
 
-/* ---- the best way along the grid
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- the best way along the grid ---------------------------------------------------------------------------------------------------- */
 
 static int goes(const struct chooser *ch, uint32_t c, uint32_t g, uint8_t family) {
   const struct candidate *k = &ch->all.c[c];
@@ -184,14 +189,21 @@ static uint32_t least_useful(struct chooser *ch, uint8_t family, const uint8_t *
   return found;
 }
 
-/* Whether the used candidates' windows fit together; gives the largest window with which they do. */
-static int windows_fit(const struct chooser *ch, const uint8_t *used, uint32_t *window, agg_error_t *err) {
+/* What the used candidates together leave: the largest window that fits (0: none), which of them needs most, and the widest window wanted.
+ */
+struct fit {
+  uint32_t window, widest, greediest;
+};
+
+static int fit_together(const struct chooser *ch, const uint8_t *used, struct fit *fit, agg_error_t *err) {
   const struct forest *forests[CANDIDATES_MAX];
-  uint32_t n = 0, wanted = 0;
+  uint32_t n = 0;
+  *fit = (struct fit){.greediest = NONE};
   for (uint32_t c = 0; c < ch->all.n; c++) {
     if (!used[c]) continue;
     forests[n++] = &ch->all.c[c].forest;
-    wanted = MAX_OF(wanted, ch->window[c]);
+    fit->widest = MAX_OF(fit->widest, ch->window[c]);
+    if (fit->greediest == NONE || ch->all.c[c].children > ch->all.c[fit->greediest].children) fit->greediest = c;
   }
   struct cost_needs needs;
   int rc = cost_needs(forests, n, &needs, err);
@@ -202,41 +214,74 @@ static int windows_fit(const struct chooser *ch, const uint8_t *used, uint32_t *
     peers = MAX_OF(peers, needs.peers[i]);
   }
   cost_needs_fini(&needs);
-  int connected = peers * ch->all.lanes * PLAN_PRIORITIES <= ch->all.cost.connections;
-  *window = connected ? window_fitting(&ch->all, children, ch->chunk_bytes, wanted) : 0;
-  if (ch->all.request->window != 0 && *window != ch->all.request->window) *window = 0;
+  int connected = n == 1 || peers * ch->all.lanes * PLAN_PRIORITIES <= ch->all.cost.connections; /* united, it is an upper bound */
+  fit->window = connected ? window_fitting(&ch->all, children, ch->chunk_bytes, fit->widest) : 0;
+  if (ch->all.request->window != 0 && fit->window != ch->all.request->window) fit->window = 0;
+  return AGG_OK;
+}
+
+/* The best ways of a family with at most so many forests, by leaving out the least useful. */
+static uint32_t best_few(struct chooser *ch, uint8_t family, struct choice *choice, uint8_t *used) {
+  for (;;) {
+    choice->score = best_ways(ch, family, choice);
+    if (isinf(choice->score)) return 0;
+    uint32_t n = used_forests(ch, choice, used), least = n > PLAN_FORESTS_MAX ? least_useful(ch, family, used) : NONE;
+    if (least == NONE) {
+      if (n > PLAN_FORESTS_MAX) choice->score = INFINITY; /* every one is needed somewhere */
+      return n;
+    }
+    ch->usable[least] = 0;
+  }
+}
+
+/* The same with smaller windows for all, as small as it takes. Leaves `ch` set to the last of them. */
+static int choose_narrow(struct chooser *ch, uint8_t family, uint32_t window, const uint8_t *dropped, struct choice *choice,
+                         agg_error_t *err) {
+  uint8_t used[CANDIDATES_MAX];
+  while (window != 0) {
+    struct fit fit;
+    set_chunk(ch, ch->chunk_bytes, window);
+    for (uint32_t c = 0; c < ch->all.n; c++) ch->usable[c] &= !dropped[c];
+    if (best_few(ch, family, choice, used) == 0 || isinf(choice->score)) return AGG_OK;
+    int rc = fit_together(ch, used, &fit, err);
+    if (rc != AGG_OK) return rc;
+    choice->window = fit.widest;
+    if (fit.window >= fit.widest) return AGG_OK;
+    window = fit.window;
+  }
+  choice->score = INFINITY;
   return AGG_OK;
 }
 
 /*
- * The best of a family with the chunk at hand: drops what is least useful while there are too many forests or their windows do not fit
- * together. Windows smaller than wanted are taken as they are where all fit with these. score: infinite where nothing can be.
+ * The best of a family with one chunk size. Where the windows do not fit together, there are two ways out, and the better is taken: smaller
+ * windows for all, or no more of the candidate that needs most. score: infinite where nothing can be.
  */
-static int choose_family(struct chooser *ch, uint8_t family, struct choice *choice, agg_error_t *err) {
-  uint8_t used[CANDIDATES_MAX];
-  choice->family = family;
-  choice->chunk_bytes = ch->chunk_bytes;
+static int choose_family(struct chooser *ch, uint8_t family, uint32_t chunk_bytes, struct choice *best, agg_error_t *err) {
+  uint8_t dropped[CANDIDATES_MAX] = {0}, used[CANDIDATES_MAX];
+  best->score = INFINITY;
   for (;;) {
-    choice->score = best_ways(ch, family, choice);
-    if (isinf(choice->score)) return AGG_OK;
-    uint32_t n = used_forests(ch, choice, used), widest = 0;
-    int rc = windows_fit(ch, used, &choice->window, err);
+    struct choice choice = {.family = family, .chunk_bytes = chunk_bytes}, narrow = choice;
+    struct fit fit;
+    set_chunk(ch, chunk_bytes, PLAN_WINDOW_MAX);
+    for (uint32_t c = 0; c < ch->all.n; c++) ch->usable[c] &= !dropped[c];
+    if (best_few(ch, family, &choice, used) == 0 || choice.score >= best->score) return AGG_OK;
+    int rc = fit_together(ch, used, &fit, err);
     if (rc != AGG_OK) return rc;
-    for (uint32_t c = 0; c < ch->all.n; c++) {
-      if (used[c]) widest = MAX_OF(widest, ch->window[c]);
-    }
-    if (n <= PLAN_FORESTS_MAX && (choice->window == widest || n == 1)) return AGG_OK;
-    uint32_t drop = least_useful(ch, family, used);
-    if (drop == NONE) { /* every one is needed at some size: with what windows fit */
-      if (n > PLAN_FORESTS_MAX || choice->window == 0) choice->score = INFINITY;
+    choice.window = fit.widest;
+    if (fit.window >= fit.widest) {
+      *best = choice;
       return AGG_OK;
     }
-    ch->usable[drop] = 0;
+    narrow.score = INFINITY;
+    rc = choose_narrow(ch, family, fit.window, dropped, &narrow, err);
+    if (rc != AGG_OK) return rc;
+    if (narrow.score < best->score) *best = narrow;
+    dropped[fit.greediest] = 1;
   }
 }
 
-/* ---- settings
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- settings ----------------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t fitting_count(const struct chooser *ch, uint32_t chunk_bytes) {
   uint32_t n = 0;
@@ -258,8 +303,7 @@ static int choose(struct chooser *ch, struct choice *best, agg_error_t *err) {
     uint32_t fits = fitting_count(ch, chunk);
     for (uint8_t family = FAMILY_STAR; fits > fitted && family < FAMILY_COUNT; family++) {
       struct choice choice;
-      set_chunk(ch, chunk, PLAN_WINDOW_MAX);
-      int rc = choose_family(ch, family, &choice, err);
+      int rc = choose_family(ch, family, chunk, &choice, err);
       if (rc != AGG_OK) return rc;
       if (choice.score < best->score) *best = choice;
     }
@@ -269,11 +313,11 @@ static int choose(struct chooser *ch, struct choice *best, agg_error_t *err) {
   }
 }
 
-/* ---- the plan
- * --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the plan ----------------------------------------------------------------------------------------------------------------------- */
 
-/* The size from which on b is to follow a: between two sizes of the grid where they are equally fast, cut to few digits. */
-static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, uint32_t b, uint64_t lo, uint64_t hi) {
+/* The size from which on b is to follow a: between two sizes of the grid where they are equally fast, rounded to few digits. */
+static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, uint32_t b, uint64_t lo, uint64_t most) {
+  uint64_t hi = most;
   while (hi - lo > 1) {
     uint64_t mid = lo + (hi - lo) / 2;
     if (seconds(ch, b, kind, mid) <= seconds(ch, a, kind, mid))
@@ -283,7 +327,7 @@ static uint64_t crossing(const struct chooser *ch, unsigned kind, uint32_t a, ui
   }
   uint64_t unit = 1;
   while (hi / unit >= 32) unit *= 2;
-  return MAX_OF(lo + 1 > unit ? hi / unit * unit : hi, 1u);
+  return MIN_OF(round_up_u64(hi, unit), most);
 }
 
 static void make_table(const struct chooser *ch, const struct choice *choice, unsigned kind, const uint32_t *forest_of,

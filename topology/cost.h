@@ -37,9 +37,10 @@
   X(header_tcp, NUMBER, 52, "IP and TCP headers in each packet")                                           \
   X(header_verbs, NUMBER, 60, "headers and checks of each packet over verbs")                              \
   X(frame, NUMBER, 38, "what a packet costs on an Ethernet line besides: header, check, gap and preamble") \
+  X(incast, NUMBER, 0.04, "part by which a link slows where very many senders meet")                       \
   X(connections, NUMBER, 16384, "the most connections a node may hold: peers x lanes x priorities")        \
   X(window, BYTES, 4294967296.0, "the most memory a node may hold in windows, where no limit is given")    \
-  X(margin, NUMBER, 0.02, "by how much another plan must be faster to be changed to at some size")
+  X(margin, NUMBER, 0.03, "by how much another plan must be faster to be changed to at some size")
 
 enum cost_unit { COST_TIME, COST_RATE, COST_BYTES, COST_NUMBER };
 
@@ -115,6 +116,7 @@ struct cost_profile {
   struct cost_line line[COST_LINES_MAX]; /* the resources that can limit at some size */
   struct cost_line first;                /* the levels one after the other, each with its busiest resource */
   struct cost_line one;                  /* the same for one chunk alone in the first tree, for each of its bytes */
+  double crowd;                          /* links in: factor for senders that meet */
   double trip_share;                     /* chunks of the busiest edge x part of the depth above it, of all chunks */
   double nic_up, nic_down;               /* the most payload bytes through any host's NICs, of one byte a block */
 };

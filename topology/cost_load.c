@@ -58,8 +58,7 @@ void loader_fini(struct loader *l) {
   *l = (struct loader){0};
 }
 
-/* ---- adding ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- adding ----------------------------------------------------------------------------------------------------------------------- */
 
 static void touch_link(struct loader *l, uint32_t link) {
   if (l->link_mark[link]) return;
@@ -133,8 +132,7 @@ double load_hop(const struct loader *l, int network) {
   return hop + c->chunk;
 }
 
-/* ---- times ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- times ------------------------------------------------------------------------------------------------------------------------ */
 
 struct node_time load_node_time(const struct cost *c, const struct fabric *f, const struct cost_loads *l, uint32_t node) {
   const struct fabric_node *n = &f->node[node];
@@ -219,8 +217,7 @@ void load_part(struct loader *l) {
   l->part = (struct cost_line){0};
 }
 
-/* ---- a profile of the loads -----------------------------------------------------------------------------------------------------------
- */
+/* ---- a profile of the loads ------------------------------------------------------------------------------------------------------- */
 
 /* The line with the largest time at so many bytes a piece; the first of equals, whatever their last bits. */
 struct most {
@@ -250,7 +247,7 @@ static void profile_links(struct loader *l, struct cost_profile *p) {
   for (uint32_t i = 1; i < l->f->n_links; i++) {
     struct cost_line line = {.byte = link_time(l, i, l->total.up[i]), .at = i, .what = COST_LINK_UP};
     offer(&up, &line, 1, 0);
-    line = (struct cost_line){.byte = link_time(l, i, l->total.down[i]), .at = i, .what = COST_LINK_DOWN};
+    line = (struct cost_line){.byte = p->crowd * link_time(l, i, l->total.down[i]), .at = i, .what = COST_LINK_DOWN};
     offer(&down, &line, 1, 0);
     line = (struct cost_line){.byte = memory_time(l, i, l->total.memory[i]), .at = i, .what = COST_MEMORY};
     offer(&memory, &line, 1, 0);
@@ -284,6 +281,39 @@ static void profile_of(struct loader *l, struct cost_profile *p) {
   p->hops = l->hops;
 }
 
+/* Senders that may meet at a node of a part. */
+static uint32_t senders(const struct forest_part *p) {
+  const struct forest_map *m = p->map;
+  switch (p->kind) {
+    case FOREST_RING:
+      return 1;
+    case FOREST_TREE:
+      return p->arity;
+    case FOREST_DTREE:
+      return 2;
+    case FOREST_HIER:
+    case FOREST_HSTAR:
+      return m != NULL ? m->groups : p->workers;
+    case FOREST_RACK:
+      return m != NULL ? m->groups / m->racks : p->workers;
+    default:
+      return p->workers;
+  }
+}
+
+/* From 1 where no more than two senders meet towards 1 + incast, each part weighed with its chunks. */
+static double crowd(const struct cost *cost, const struct forest *forest, const struct cost_case *c, const double *share) {
+  double sum = 0;
+  for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
+    const struct forest_part *p = &forest->part[i];
+    double chunks = 0, n = senders(p);
+    for (uint32_t t = first; t < first + p->trees; t++) chunks += c->use == USE_ONE ? t == c->tree : share[t];
+    if (c->use == USE_BLOCKS) chunks = i + 1 == forest->n_parts; /* a hybrid's workers are the roots of its second part */
+    sum += chunks * (n > 2 ? 1 + cost->incast * (1 - 2 / n) : 1);
+  }
+  return sum;
+}
+
 typedef int load_function(struct loader *l, const struct forest *forest, const struct cost_case *c, agg_error_t *err);
 
 /* What one chunk alone waits for in the first tree. */
@@ -305,6 +335,26 @@ static int profile_one(const struct cost *cost, const struct fabric *f, const st
   return rc;
 }
 
+/* The largest share of the chunks in which one worker leads a group: that of the smallest groups of several, whose members lead in turn. */
+static double lead_share(const struct forest_part *part, const double *share) {
+  const struct forest_map *m = part->map;
+  uint32_t least = UINT32_MAX;
+  for (uint32_t g = 0; m != NULL && g < m->groups; g++) {
+    uint32_t size = m->group_first[g + 1] - m->group_first[g];
+    if (size > 1) least = MIN_OF(least, size);
+  }
+  if (least == UINT32_MAX) return 0;
+  double most = 0, all = 0;
+  for (uint32_t t = 0; t < part->trees; t++) all += share[t];
+  if (part->kind == FOREST_HIER) return all / least; /* roots' places are even over the groups */
+  for (uint32_t at = 0; at < least && at < part->trees; at++) {
+    double sum = 0;
+    for (uint32_t t = at; t < part->trees; t += least) sum += share[t];
+    most = MAX_OF(most, sum);
+  }
+  return most;
+}
+
 /* How many of all chunks the busiest edge carries, each weighed with the part of the depth that lies above it. */
 static double trip_share(const struct forest *forest, const struct cost_case *c, const double *share) {
   if (c->use == USE_ONE) return 1;
@@ -312,12 +362,14 @@ static double trip_share(const struct forest *forest, const struct cost_case *c,
   for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
     const struct forest_part *part = &forest->part[i];
     double largest = 0, sum = 0;
-    for (uint32_t t = 0; t < part->trees; t++) {
-      largest = MAX_OF(largest, share[first + t]);
-      sum += share[first + t];
+    for (uint32_t t = first; t < first + part->trees; t++) {
+      largest = MAX_OF(largest, share[t]);
+      sum += share[t];
     }
-    int chain = part->kind == FOREST_RING; /* an edge is in all trees, at all levels */
-    most = MAX_OF(most, chain ? sum / 2 : part->kind == FOREST_HIER ? MAX_OF(largest, sum / 2) : largest);
+    if (part->kind == FOREST_RING) largest = sum / 2; /* an edge is in all trees, at all levels */
+    if (part->kind == FOREST_HIER || part->kind == FOREST_HSTAR || part->kind == FOREST_RACK)
+      largest = MAX_OF(largest, lead_share(part, share + first));
+    most = MAX_OF(most, largest);
   }
   return most;
 }
@@ -332,6 +384,7 @@ static int profile_with(load_function *load, const struct cost *cost, const stru
   double *share = cost_shares(forest);
   if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
   made.trip_share = trip_share(forest, &c, share);
+  made.crowd = crowd(cost, forest, &c, share);
   if (c.use == USE_SPREAD) {
     made.places = 0;
     made.period = forest->period;

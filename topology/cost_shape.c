@@ -76,8 +76,7 @@ static double sum_of(const double *a, uint32_t n) {
   return sum;
 }
 
-/* ---- trees of one level -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- trees of one level ----------------------------------------------------------------------------------------------------------- */
 
 static void one_level_phase(struct loader *l, const struct shape_case *s, const uint32_t *workers_on, int up) {
   const struct fabric *f = l->f;
@@ -120,8 +119,7 @@ static int load_one_level(struct loader *l, const struct shape_case *s, agg_erro
   return AGG_OK;
 }
 
-/* ---- groups
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------------------------------------------------------------------- */
 
 /* Fills lead: the trees led by each worker. turn[x]: chunks of the trees in whose turn number x (mod the size of a group) leads. */
 static void fill_lead(const struct shape_case *s, const double *turn, uint32_t turns, double *by_index) {
@@ -298,8 +296,7 @@ static int load_groups(struct loader *l, const struct shape_case *s, agg_error_t
   return AGG_OK;
 }
 
-/* ---- racks
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- racks -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Whether the map's racks are single links of the fabric, with all their hosts and servers below. */
 static int racks_are_links(const struct loader *l, const struct forest_map *m) {
@@ -400,8 +397,7 @@ static int load_racks(struct loader *l, const struct shape_case *s, agg_error_t 
   return AGG_OK;
 }
 
-/* ---- the ring
- * ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the ring ----------------------------------------------------------------------------------------------------------------------- */
 
 /* The edge behind each position is in all trees but the one rooted there, once at each level, so that all levels are alike: one phase each
  * way stands for them. */
@@ -431,8 +427,7 @@ static void load_ring(struct loader *l, const struct shape_case *s) {
   l->hops = MAX_OF(l->hops, 2.0 * (n - 1) * load_hop(l, network));
 }
 
-/* ---- which form
- * ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- which form --------------------------------------------------------------------------------------------------------------------- */
 
 /* A part of one tree or two, or one that no closed form fits: the trees that carry something. */
 static int load_walked(struct loader *l, const struct forest *forest, const struct shape_case *s, agg_error_t *err) {

@@ -10,8 +10,7 @@
 #include "base/util.h"
 #include "topology/cost_internal.h"
 
-/* ---- how an operation uses a forest -----------------------------------------------------------------------------------------------------
- */
+/* ---- how an operation uses a forest ----------------------------------------------------------------------------------------------- */
 
 static const struct {
   uint8_t from, to, blocks;
@@ -58,8 +57,7 @@ double *cost_shares(const struct forest *forest) {
   return share;
 }
 
-/* ---- one tree ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- one tree --------------------------------------------------------------------------------------------------------------------- */
 
 /* What a walk needs to know of a tree's nodes; strangers have no level. */
 struct walk {
@@ -132,8 +130,7 @@ static void fold_at(struct loader *l, const struct walk *w, uint32_t node, uint3
   if (w->level[node] != 0 && c->from == WHO_ALL && inputs >= 2) load_fold(l, node, share * blocks * inputs);
 }
 
-/* ---- several trees at once
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- several trees at once ---------------------------------------------------------------------------------------------------------- */
 
 struct walks {
   struct walk *walk;
@@ -229,8 +226,7 @@ int load_trees(struct loader *l, const struct forest *forest, const struct cost_
   return AGG_OK;
 }
 
-/* ---- a whole forest
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- a whole forest ----------------------------------------------------------------------------------------------------------------- */
 
 /* The trees of a part that carry something; a tree's share of an operation in which every block has its own tree is one block's. */
 static int walk_part(struct loader *l, const struct forest *forest, const struct cost_case *c, uint32_t first, uint32_t trees,

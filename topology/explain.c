@@ -11,8 +11,7 @@
 #include "base/util.h"
 #include "topology/candidates.h"
 
-/* ---- words ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- words ------------------------------------------------------------------------------------------------------------------------ */
 
 static const char *time_text(double s, char *buf, size_t cap) {
   if (s < 1e-3)
@@ -50,8 +49,7 @@ static int append(char **text, agg_error_t *err, const char *fmt, ...) {
   return grown != NULL ? AGG_OK : err_set(err, AGG_ENOMEM, "explanation: no memory");
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------------------------------------------- */
 
 struct explaining {
   struct candidates all;
@@ -170,8 +168,7 @@ static int make_rows(const struct explaining *x, const struct forest *chosen, st
   return rc;
 }
 
-/* ---- the reason -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the reason ------------------------------------------------------------------------------------------------------------------- */
 
 /* Why a takes less time than b, in half a sentence. */
 static void because(const struct explain_row *a, const struct explain_row *b, char *buf, size_t cap) {
@@ -185,7 +182,8 @@ static void because(const struct explain_row *a, const struct explain_row *b, ch
     snprintf(buf, cap, "as %s pass the busiest NIC, not %s", bytes_text((double)x, one, sizeof one),
              bytes_text((double)y, two, sizeof two));
   else if (load >= fill)
-    snprintf(buf, cap, "as the other is limited by %s", b->limit);
+    snprintf(buf, cap, "as its busiest part works for %s, the other's (%.96s) for %s", time_text(a->time.load, one, sizeof one), b->limit,
+             time_text(b->time.load, two, sizeof two));
   else
     snprintf(buf, cap, "as its first chunks wait %s, not %s", time_text(a->time.fill, one, sizeof one),
              time_text(b->time.fill, two, sizeof two));
@@ -193,7 +191,7 @@ static void because(const struct explain_row *a, const struct explain_row *b, ch
 
 static void make_reason(const struct explaining *x, struct explain *e) {
   const struct explain_row *chosen = NULL, *other = NULL;
-  char one[32], two[32], why[160];
+  char one[32], two[32], why[256];
   for (uint32_t i = 0; i < e->n_rows; i++) {
     const struct explain_row *row = &e->row[i];
     if (row->chosen)
@@ -250,8 +248,7 @@ void explain_fini(struct explain *e) {
   *e = (struct explain){0};
 }
 
-/* ---- text
- * --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- text --------------------------------------------------------------------------------------------------------------------------- */
 
 static int row_text(const struct explain_row *r, char **text, agg_error_t *err) {
   char time[32], up[32], down[32], window[32];

@@ -167,8 +167,7 @@ int fabric_flat(struct fabric *f, uint32_t workers, uint32_t servers, double byt
   return of_hosts(f, workers, servers, NULL, bytes_per_s, err);
 }
 
-/* ---- what is unknown -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is unknown -------------------------------------------------------------------------------------------------------------- */
 
 static void assume_links(struct fabric *f, const struct cost *cost) {
   for (uint32_t i = 1; i < f->n_links; i++) {
@@ -296,8 +295,7 @@ int fabric_check(const struct fabric *f, agg_error_t *err) {
   return AGG_OK;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- questions -------------------------------------------------------------------------------------------------------------------- */
 
 int fabric_one_host(const struct fabric *f) {
   for (uint32_t i = 1; i < fabric_nodes(f); i++) {

@@ -63,7 +63,7 @@ double forest_share(const struct forest *f, uint32_t tree) {
   return (double)n / f->period;
 }
 
-/* ---- questions --------------------------------------------------------------------------------------------------------------------- */
+/* ---- questions ---------------------------------------------------------------------------------------------------------------------- */
 
 /* A tree with its part: the tree's number within it. part is NULL where there is no such tree. */
 struct at {

@@ -22,7 +22,7 @@
 #define EXCESS 1.005
 #define PERIOD_LEAST 256u
 
-/* ---- what can be built --------------------------------------------------------------------------------------------------------------- */
+/* ---- what can be built -------------------------------------------------------------------------------------------------------------- */
 
 static int has_servers(unsigned kind) { return kind == FOREST_STAR || kind == FOREST_HSTAR || kind == FOREST_RACK; }
 
@@ -106,7 +106,7 @@ int forest_take(struct forest *f, const struct forest_spec *spec, uint32_t n_par
   return AGG_OK;
 }
 
-/* ---- a heap of trees ----------------------------------------------------------------------------------------------------------------- */
+/* ---- a heap of trees ---------------------------------------------------------------------------------------------------------------- */
 
 /* The smallest key first, of equal ones the smallest second, of equal ones the smallest tree. */
 struct entry {
@@ -147,7 +147,7 @@ static struct entry pop(struct heap *h) {
   return top;
 }
 
-/* ---- schedules ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- schedules ---------------------------------------------------------------------------------------------------------------------- */
 
 struct work {
   uint32_t trees, most, period;

@@ -23,7 +23,7 @@ static int is_member(const struct check *c, uint32_t tree, uint32_t node) {
   return node < c->nodes && c->shape->member(c->part, tree, node);
 }
 
-/* ---- the frame: numbers that everything else indexes by ------------------------------------------------------------------------------ */
+/* ---- the frame: numbers that everything else indexes by ----------------------------------------------------------------------------- */
 
 static int check_part(const struct check *c) {
   const struct forest_part *p = c->part;
@@ -78,7 +78,7 @@ static int check_frame(struct check *c, const struct forest_shape *instead) {
   return check_schedule(c);
 }
 
-/* ---- a node's proof ------------------------------------------------------------------------------------------------------------------ */
+/* ---- a node's proof ----------------------------------------------------------------------------------------------------------------- */
 
 /* A node that says that a tree is its own is the root of it. */
 static int check_rooted(const struct check *c, uint32_t node) {
@@ -182,8 +182,7 @@ int forest_check_node(const struct forest *f, uint32_t node, agg_error_t *err) {
   return rc == AGG_OK ? check_node(&c, NULL, node) : rc;
 }
 
-/* ---- all nodes, and the ways down -----------------------------------------------------------------------------------------------------
- */
+/* ---- all nodes, and the ways down ------------------------------------------------------------------------------------------------- */
 
 static int lies_above(const struct check *c, uint32_t tree, uint32_t node, uint32_t target) {
   for (uint32_t at = target; at != FOREST_NONE; at = c->shape->parent(c->part, tree, at)) {

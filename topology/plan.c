@@ -51,7 +51,7 @@ uint32_t plan_forest(const struct plan *plan, unsigned kind, uint64_t bytes) {
   return t->rule[i].forest;
 }
 
-/* ---- the proof ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the proof ---------------------------------------------------------------------------------------------------------------------- */
 
 static int check_limits(const struct plan *p, agg_error_t *err) {
   if (p->n_forests == 0 || p->n_forests > PLAN_FORESTS_MAX)

@@ -193,17 +193,16 @@ int solve_shares(const struct cost *cost, const struct fabric *f, unsigned roots
   return rc;
 }
 
-/* ---- two forests beside each other
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- two forests beside each other -------------------------------------------------------------------------------------------------- */
 
 static double most_of(double most, double x, double a, double b, double rate) {
   double bytes = x * a + (1 - x) * b;
   return rate > 0 ? MAX_OF(most, bytes / rate) : most;
 }
 
-/* A node's time is linear in its loads as well. */
+/* Times of nodes: linear in their loads as well, so that those of both are enough. */
 static double split_time(const struct cost *cost, const struct fabric *f, const struct cost_loads *a, const struct cost_loads *b,
-                         double x) {
+                         const double *node_a, const double *node_b, double x) {
   double most = 0, efficiency = cost_efficiency(cost, f);
   for (uint32_t i = 1; i < f->n_links; i++) {
     const struct fabric_link *l = &f->link[i];
@@ -211,23 +210,29 @@ static double split_time(const struct cost *cost, const struct fabric *f, const 
     most = most_of(most, x, a->down[i], b->down[i], l->bytes_per_s * efficiency);
     most = most_of(most, x, a->memory[i], b->memory[i], l->memory_bytes_per_s);
   }
-  for (uint32_t i = 0; i < fabric_nodes(f); i++)
-    most = most_of(most, x, load_node_time(cost, f, a, i).byte, load_node_time(cost, f, b, i).byte, 1);
+  for (uint32_t i = 0; i < fabric_nodes(f); i++) most = most_of(most, x, node_a[i], node_b[i], 1);
   return most;
 }
 
 /* The time is convex in x: thirds that cannot hold the least are cut off. */
-double solve_split(const struct cost *cost, const struct fabric *f, const struct cost_loads *a, const struct cost_loads *b,
-                   double *seconds) {
-  double lo = 0, hi = 1;
+int solve_split(const struct cost *cost, const struct fabric *f, const struct cost_loads *a, const struct cost_loads *b, double *part,
+                double *seconds, agg_error_t *err) {
+  uint32_t nodes = fabric_nodes(f);
+  double lo = 0, hi = 1, *node_a = calloc(2 * (size_t)nodes, sizeof *node_a), *node_b = node_a + nodes;
+  if (node_a == NULL) return err_set(err, AGG_ENOMEM, "solver: no memory for %u nodes", nodes);
+  for (uint32_t i = 0; i < nodes; i++) {
+    node_a[i] = load_node_time(cost, f, a, i).byte;
+    node_b[i] = load_node_time(cost, f, b, i).byte;
+  }
   for (int i = 0; i < HALVINGS; i++) {
     double left = lo + (hi - lo) / 3, right = hi - (hi - lo) / 3;
-    if (split_time(cost, f, a, b, left) <= split_time(cost, f, a, b, right))
+    if (split_time(cost, f, a, b, node_a, node_b, left) <= split_time(cost, f, a, b, node_a, node_b, right))
       hi = right;
     else
       lo = left;
   }
-  double x = (lo + hi) / 2;
-  if (seconds != NULL) *seconds = split_time(cost, f, a, b, x);
-  return x;
+  *part = (lo + hi) / 2;
+  if (seconds != NULL) *seconds = split_time(cost, f, a, b, node_a, node_b, *part);
+  free(node_a);
+  return AGG_OK;
 }

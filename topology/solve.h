@@ -20,10 +20,10 @@ enum solve_roots { SOLVE_SERVERS = 1, SOLVE_WORKERS = 2 };
 int solve_shares(const struct cost *cost, const struct fabric *f, unsigned roots, double *share, double *seconds, agg_error_t *err);
 
 /*
- * Two forests side by side, whose loads are a and b for all chunks: the part of the chunks (0 to 1) that a is to get so that the busiest
- * resource of both together is done first.
+ * Two forests side by side, whose loads are a and b for all chunks: *part of the chunks (0 to 1) is what a is to get so that the busiest
+ * resource of both together is done first; *seconds for each byte (may be NULL). AGG_ENOMEM.
  */
-double solve_split(const struct cost *cost, const struct fabric *f, const struct cost_loads *a, const struct cost_loads *b,
-                   double *seconds);
+int solve_split(const struct cost *cost, const struct fabric *f, const struct cost_loads *a, const struct cost_loads *b, double *part,
+                double *seconds, agg_error_t *err);
 
 #endif

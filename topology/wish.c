@@ -111,8 +111,7 @@ int plan_text_check(const char *text, agg_error_t *err) {
   return plan_wish_parse(text, &wish, err);
 }
 
-/* ---- what can be ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- what can be ------------------------------------------------------------------------------------------------------------------ */
 
 static int check_class(unsigned classes, const struct fabric *f, const struct forest_map *map, int strict, agg_error_t *err) {
   const char *name = plan_class_name(classes);

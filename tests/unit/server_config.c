@@ -298,8 +298,7 @@ START_TEST(a_value_fits_its_field_or_is_refused) {
 }
 END_TEST
 
-/* ---- the command line's mistakes ------------------------------------------------------------------------------------------------------
- */
+/* ---- the command line's mistakes -------------------------------------------------------------------------------------------------- */
 
 static const struct {
   const char *words[3];

@@ -21,8 +21,7 @@ static char path[] = "/tmp/agg-token-XXXXXX";
 
 static void assert_says(const char *what) { ck_assert_msg(strstr(err.text, what) != NULL, "expected \"%s\" in \"%s\"", what, err.text); }
 
-/* ---- texts ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- texts ------------------------------------------------------------------------------------------------------------------------ */
 
 START_TEST(sizes_for_people_and_for_files) {
   static const uint64_t sizes[] = {0, 1, 1000, 1024, 1536, 1 << 20, 3000000000, 5ULL << 30, UINT64_MAX};
@@ -58,8 +57,7 @@ START_TEST(only_near_names_are_offered) {
 }
 END_TEST
 
-/* ---- tokens -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- tokens ----------------------------------------------------------------------------------------------------------------------- */
 
 static void make_file(const void *bytes, size_t n, mode_t mode) {
   strcpy(path, "/tmp/agg-token-XXXXXX");

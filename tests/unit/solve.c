@@ -78,8 +78,7 @@ START_TEST(no_server_no_star) {
 }
 END_TEST
 
-/* ---- against a search -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- against a search ------------------------------------------------------------------------------------------------------------- */
 
 /* The time of shares: from the loads of the forest's edges, weighed by hand. */
 static double time_of(const struct cost *cost, const struct fabric *f, const double *share) {
@@ -190,14 +189,14 @@ START_TEST(star_and_ring_end_together) {
   struct fabric f;
   struct forest star, ring;
   struct cost_loads a = {0}, b = {0};
-  double seconds;
+  double x, seconds;
   ck_assert_int_eq(fabric_flat(&f, 8, 2, 1e9, NULL), AGG_OK);
   free_of_limits(&f, &cost);
   ck_assert_int_eq(forest_init(&star, FOREST_STAR, 8, 2, NULL), AGG_OK);
   ck_assert_int_eq(forest_init(&ring, FOREST_RING, 8, 2, NULL), AGG_OK);
   ck_assert_int_eq(cost_loads_of(&cost, &f, &star, OP_ALLREDUCE, 0, &a, NULL), AGG_OK);
   ck_assert_int_eq(cost_loads_of(&cost, &f, &ring, OP_ALLREDUCE, 0, &b, NULL), AGG_OK);
-  double x = solve_split(&cost, &f, &a, &b, &seconds);
+  ck_assert_int_eq(solve_split(&cost, &f, &a, &b, &x, &seconds, NULL), AGG_OK);
   /* a server carries 4 x; a worker x + 7/4 (1 - x) */
   near(x, 1.75 / 4.75, 1e-6, "split", 8, 2);
   near(seconds * 1e9, 7 / 4.75, 1e-6, "time", 8, 2);

@@ -1,0 +1,124 @@
+/* Explanations: all candidates are there, the chosen one is marked, times agree with the cost model, reasons are whole sentences. */
+#include "topology/explain.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "lib/madefabric.h"
+
+#define GBIT (1e9 / 8)
+
+struct explained {
+  struct fabric f;
+  struct plan plan;
+  struct explain e;
+};
+
+static struct explained explained(uint32_t workers, uint32_t servers, const char *name, unsigned kind, uint64_t bytes) {
+  struct explained x;
+  agg_error_t err = {0};
+  ck_assert_int_eq(fabric_flat(&x.f, workers, servers, GBIT, NULL), AGG_OK);
+  struct plan_request r = {.plan = name, .fabric = &x.f};
+  ck_assert_msg(plan_make(&r, &x.plan, &err) == AGG_OK, "%s", err.text);
+  ck_assert_msg(explain_make(&r, &x.plan, kind, bytes, &x.e, &err) == AGG_OK, "%s", err.text);
+  return x;
+}
+
+static void done(struct explained *x) {
+  explain_fini(&x->e);
+  plan_fini(&x->plan);
+  fabric_fini(&x->f);
+}
+
+static const struct explain_row *chosen(const struct explain *e) {
+  const struct explain_row *found = NULL;
+  for (uint32_t i = 0; i < e->n_rows; i++) {
+    if (!e->row[i].chosen) continue;
+    ck_assert_ptr_null(found);
+    found = &e->row[i];
+  }
+  ck_assert_ptr_nonnull(found);
+  return found;
+}
+
+START_TEST(the_reason_names_both_and_why) {
+  struct explained x = explained(8, 2, "auto", OP_ALLREDUCE, 256u << 20);
+  const struct explain_row *c = chosen(&x.e);
+  ck_assert_msg(strncmp(c->name, "hybrid: star", 12) == 0, "%s", c->name);
+  ck_assert_ptr_nonnull(strstr(x.e.reason, c->name));
+  ck_assert_ptr_nonnull(strstr(x.e.reason, "; the next, "));
+  ck_assert_ptr_nonnull(strstr(x.e.reason, "limited by NIC of"));
+  ck_assert_uint_eq(x.e.reason[strlen(x.e.reason) - 1], '.');
+  ck_assert_ptr_nonnull(strstr(x.e.assumed, "assumed: an MTU of 1500 bytes"));
+  ck_assert_double_gt(c->time.seconds, 0);
+  ck_assert_uint_gt(c->nic_up, 256u << 20);
+  done(&x);
+}
+END_TEST
+
+START_TEST(rows_are_sorted_and_the_rest_says_why) {
+  struct explained x = explained(6, 0, "ring", OP_ALLREDUCE, 1 << 20);
+  ck_assert_uint_gt(x.e.n_rows, 3);
+  int seen_left_out = 0;
+  for (uint32_t i = 0; i < x.e.n_rows; i++) {
+    const struct explain_row *r = &x.e.row[i];
+    if (r->left_out) ck_assert_str_eq(r->limit, "not what AGG_PLAN asks for");
+    ck_assert(!seen_left_out || r->left_out);
+    seen_left_out |= r->left_out;
+    if (i > 0 && !r->left_out) ck_assert_double_ge(r->time.seconds, x.e.row[i - 1].time.seconds);
+  }
+  ck_assert_str_eq(chosen(&x.e)->name, "ring");
+  ck_assert_ptr_nonnull(strstr(x.e.reason, "nothing else was asked for"));
+  done(&x);
+}
+END_TEST
+
+START_TEST(every_kind_and_size_has_a_reason) {
+  for (uint32_t servers = 0; servers <= 4; servers += 2) {
+    struct explained x = explained(5, servers, NULL, OP_ALLREDUCE, 0);
+    struct plan_request r = {.fabric = &x.f};
+    for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) {
+      for (uint64_t bytes = 1; bytes < 1ull << 40; bytes *= 64) {
+        struct explain e;
+        char *text = NULL;
+        ck_assert_int_eq(explain_make(&r, &x.plan, kind, bytes, &e, NULL), AGG_OK);
+        chosen(&e);
+        ck_assert_uint_gt(strlen(e.reason), 20);
+        ck_assert_int_eq(explain_text(&e, &text, NULL), AGG_OK);
+        ck_assert_ptr_nonnull(strstr(text, op_kind_name(kind)));
+        ck_assert_ptr_nonnull(strstr(text, "\n* "));
+        ck_assert_ptr_nonnull(strstr(text, e.reason));
+        free(text);
+        explain_fini(&e);
+      }
+    }
+    done(&x);
+  }
+}
+END_TEST
+
+START_TEST(plans_are_printed_with_their_ranges) {
+  struct explained x = explained(6, 2, "0-32K:tree,32K-:star", OP_BROADCAST, 5);
+  char *text = strdup("before\n");
+  ck_assert_int_eq(explain_plan(&x.plan, &text, NULL), AGG_OK);
+  ck_assert_int_eq(strncmp(text, "before\n6 workers, 2 servers; ", 29), 0);
+  ck_assert_ptr_nonnull(strstr(text, "from 32 KiB     star"));
+  ck_assert_ptr_nonnull(strstr(text, "broadcast"));
+  free(text);
+  done(&x);
+}
+END_TEST
+
+Suite *make_suite(void);
+Suite *make_suite(void) {
+  Suite *s = suite_create("explain");
+  TCase *c = tcase_create("explain");
+  tcase_add_test(c, the_reason_names_both_and_why);
+  tcase_add_test(c, rows_are_sorted_and_the_rest_says_why);
+  tcase_add_test(c, every_kind_and_size_has_a_reason);
+  tcase_add_test(c, plans_are_printed_with_their_ranges);
+  suite_add_tcase(s, c);
+  return s;
+}
