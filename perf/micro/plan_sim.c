@@ -280,7 +280,7 @@ int main(int argc, char **argv) {
   check(plan_make(&r, &w.plan, &err), &err);
   check(explain_make(&r, &w.plan, OP_ALLREDUCE, bytes, &e, &err), &err);
   make_nodes(&w);
-  double seconds = run(&w, 0, bytes), predicted = 0;
+  double seconds = run(&w, bytes), predicted = 0;
   char name[EXPLAIN_NAME_MAX] = "?";
   for (uint32_t i = 0; i < e.n_rows; i++) {
     if (!e.row[i].chosen) continue;
