@@ -5,6 +5,7 @@
 #ifndef TOPOLOGY_DISCOVER_H
 #define TOPOLOGY_DISCOVER_H
 
+#include "topology/cpus.h"
 #include "topology/topo.h"
 
 struct discover_options {
@@ -18,5 +19,10 @@ struct discover_options {
  * wrote the XML) is allowed to use. hwloc prints nothing. *t is initialised on success only. AGG_EINVAL: the XML is damaged, not hwloc's or
  * not a file, and there is never a fall-back to the live machine; AGG_ESYS; AGG_ENOMEM. */
 int discover_host(const struct discover_options *options, struct topo *t, agg_error_t *err);
+
+/* Two questions to this machine's kernel that need no hwloc: how many NUMA nodes have memory (1 where it says nothing), and which CPUs are
+ * online (0; -1 where it says nothing). */
+unsigned discover_numa_nodes(void);
+int discover_online(struct topo_cpus *online);
 
 #endif
