@@ -187,8 +187,8 @@ static int listen_on(struct server *s, const struct tokens *tokens, agg_error_t 
   return rc;
 }
 
-int server_create(const struct server_config *config, const struct tokens *tokens, const struct log *log,
-                  struct server **out, agg_error_t *err) {
+int server_create(const struct server_config *config, const struct tokens *tokens, const struct log *log, struct server **out,
+                  agg_error_t *err) {
   struct server *s = calloc(1, sizeof *s);
   if (s == NULL) return err_set(err, AGG_ENOMEM, "out of memory");
   s->config = config;
