@@ -80,7 +80,7 @@ END {
     printf "\n%d workers with %.0f Mbit/s of payload each way", n, B * 8 / 1e6
     if (k) printf ", %d servers with %.0f", k, S * 8 / 1e6
     if (uplink) printf ", two racks with %.0f between them", uplink * 8 / 1e6
-    if (together[setup]) printf " (around a ring, all at once: %.0f)", together[setup]
+    if (together[setup]) printf " (all hosts around a ring at once: %.0f)", together[setup]
     printf "\n%10s %-8s %9s %9s %9s %9s %7s %7s %5s %6s %4s\n", "bytes", "plan", "median ms", "min", "max", "bound ms", "x bound", "x best", "busy", "again", "RTO"
     last = ""
     for (i = 1; i <= n_keys; i++) {
