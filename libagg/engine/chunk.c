@@ -16,15 +16,24 @@ static int has_blocks(unsigned kind) {
   return kind == OP_REDUCE_SCATTER || kind == OP_ALLGATHER || kind == OP_GATHER || kind == OP_SCATTER;
 }
 
-/* Elements of a chunk: as large as allowed, but so that every tree (where chunks are spread over trees) and every lane gets an equal
- * number. */
+/* A chunk goes on when all of it is there, and its result comes back when all is summed: until the first has gone round, and after the last
+ * has left, links stand idle. On star, direct and ring alike that is about the time of one chunk on every tree and lane, so an operation of
+ * so many rounds takes 1 / rounds longer than its bytes do. Chunks are cut down to the second figure for it, not further: on one host a
+ * contribution is read where it lies, there is no link to keep busy, and smaller ones only cost messages. */
+#define PIPELINE_ROUNDS 32u
+#define PIPELINE_FLOOR_BYTES 131072u
+
+/* Elements of a chunk: as large as allowed, but so that there are enough rounds, and every tree (where chunks are spread over trees) and
+ * every lane gets an equal number. */
 static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest *f, uint32_t max_chunk) {
   uint64_t align = MAX_OF(1u, CHUNK_ALIGN_BYTES / l->elem_bytes);
   uint64_t most = MAX_OF(align, max_chunk / l->elem_bytes / align * align);
   uint64_t least = MIN_OF(most, MAX_OF(align, CHUNK_FLOOR_BYTES / l->elem_bytes));
   uint64_t ways = l->lanes;
   if (l->desc.kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE) ways *= f->trees;
+  uint64_t pipelined = MIN_OF(most, MAX_OF(align, PIPELINE_FLOOR_BYTES / l->elem_bytes));
   uint64_t rounds = MAX_OF(1u, div_up_u64(l->desc.count, ways * most));
+  rounds = MAX_OF(rounds, MIN_OF(PIPELINE_ROUNDS, div_up_u64(l->desc.count, ways * pipelined)));
   uint64_t elems = round_up_u64(div_up_u64(l->desc.count, ways * rounds), align);
   return elems < least ? least : MIN_OF(elems, most);
 }
