@@ -132,6 +132,7 @@ net_remove_stale() {
     seen+=" $pid"
     net_say "removing what run $pid has left"
     net_remove "$NET_MARK$pid-"
+    rm -rf "/tmp/agg-fabric.$pid".*
   done
 }
 

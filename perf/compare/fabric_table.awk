@@ -19,7 +19,7 @@ function server_rack(i) { return uplink ? i % 2 : 0 }
 function star_bound(bytes,   i, j, cross) {
   if (!k) return 0
   for (i = 0; i < n; i++) for (j = 0; j < k; j++) if (worker_rack(i) != server_rack(j)) cross++
-  # a contribution and a result cross the uplink in opposite directions, and both racks hold about as many pairs: half of the pairs each way, twice
+  # of such a pair the contribution crosses one way and the result the other: each way is crossed once for every pair
   return bytes * largest(largest(1 / B, n / k / S), uplink ? cross / k / uplink : 0)
 }
 function ring_bound(bytes) { return bytes * 2 * (n - 1) / n / (uplink && uplink < B ? uplink : B) }
@@ -70,7 +70,8 @@ function best(bytes,   t, s) {
   busy[key] = busy[key] " " field("busy")
   again[key] = again[key] " " field("again")
   rto[key] = rto[key] " " field("rto")
-  took[key] = field("plan")
+  said[key] = field("forest") # of a libagg that predicts
+  if (field("predicted_us")) predicted[key] = predicted[key] " " field("predicted_us") / 1000
   wrong += field("wrong")
 }
 END {
@@ -88,7 +89,7 @@ END {
       if (part[1] != setup) continue
       size = part[2]; side = part[3]
       if (size != last) {
-        printf "%10d bounds: ring 2(n-1)/n M/B %.1f ms, M/B %.1f ms", size, size * 2 * (n - 1) / n / B * 1e3, size / B * 1e3
+        printf "%10d bounds: ring %.1f ms, M/B %.1f ms", size, ring_bound(size) * 1e3, size / B * 1e3
         if (hybrid_bound(size)) printf ", hybrid %.1f ms", hybrid_bound(size) * 1e3
         printf ", best %.1f ms\n", best(size) * 1e3
       }
@@ -98,7 +99,8 @@ END {
       printf "%10s %-8s %9.1f %9.1f %9.1f ", "", side, ms, least[keys[i]], most[keys[i]]
       if (b) printf "%9.1f %7.3f ", b, ms / b; else printf "%9s %7s ", "-", "-"
       printf "%7.3f %4.0f%% %6d %4d", ms / best(size) / 1e3, median(busy[keys[i]]) * 100, median(again[keys[i]]), median(rto[keys[i]])
-      print side == "auto" ? "  took " took[keys[i]] : ""
+      if (keys[i] in predicted) printf "  predicted %.1f ms over %s", median(predicted[keys[i]]), said[keys[i]]
+      print ""
     }
   }
   if (wrong > 0) { printf "%d elements were wrong\n", wrong; exit 1 }
