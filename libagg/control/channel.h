@@ -47,7 +47,7 @@ struct channel_set {
   uint32_t count, n_strangers;
   struct channel_list strangers, known;
 };
-#define CHANNEL_VERSION 2
+#define CHANNEL_VERSION 3
 void channel_set_init(struct channel_set *set, struct event_base *base);
 void channel_set_fini(struct channel_set *set); /* closes what is left, without callbacks */
 

@@ -18,8 +18,8 @@ static int has_blocks(unsigned kind) {
 
 /* A chunk goes on when all of it is there, and its result comes back when all is summed: until the first has gone round, and after the last
  * has left, links stand idle. On star, direct and ring alike that is about the time of one chunk on every tree and lane, so an operation of
- * so many rounds takes 1 / rounds longer than its bytes do. Chunks are cut down to the second figure for it, not further: on one host a
- * contribution is read where it lies, there is no link to keep busy, and smaller ones only cost messages. */
+ * so many rounds takes 1 / rounds longer than its bytes do. For it chunks are cut down to half, for messages cost time as well, and not
+ * below the second figure: on one host a contribution is read where it lies, and no link stands idle. */
 #define PIPELINE_ROUNDS 32u
 #define PIPELINE_FLOOR_BYTES 131072u
 
@@ -31,7 +31,7 @@ static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest 
   uint64_t least = MIN_OF(most, MAX_OF(align, CHUNK_FLOOR_BYTES / l->elem_bytes));
   uint64_t ways = l->lanes;
   if (l->desc.kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE) ways *= f->trees;
-  uint64_t pipelined = MIN_OF(most, MAX_OF(align, PIPELINE_FLOOR_BYTES / l->elem_bytes));
+  uint64_t pipelined = MIN_OF(most, MAX_OF(most / 2, PIPELINE_FLOOR_BYTES / l->elem_bytes));
   uint64_t rounds = MAX_OF(1u, div_up_u64(l->desc.count, ways * most));
   rounds = MAX_OF(rounds, MIN_OF(PIPELINE_ROUNDS, div_up_u64(l->desc.count, ways * pipelined)));
   uint64_t elems = round_up_u64(div_up_u64(l->desc.count, ways * rounds), align);

@@ -156,6 +156,7 @@ START_TEST(mid_sizes_are_cut_finer_so_that_links_do_not_stand_idle) {
       {FOREST_DIRECT, 256 << 10, 1 << 20, 128 << 10},  {FOREST_DIRECT, 256 << 10, 512 << 10, 64 << 10},
       {FOREST_STAR, 256 << 10, 16 << 20, 256 << 10},   {FOREST_STAR, 256 << 10, 8 << 20, 128 << 10},
       {FOREST_DIRECT, 128 << 10, 16 << 20, 128 << 10}, {FOREST_RING, 64 << 10, 1 << 20, 64 << 10},
+      {FOREST_RING, 1 << 20, 16 << 20, 512 << 10},     {FOREST_RING, 192 << 10, 16 << 20, 128 << 10},
   };
   for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
     struct forest f;
