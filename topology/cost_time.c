@@ -5,11 +5,8 @@
 
 #include "base/util.h"
 #include "topology/cost.h"
+#include "topology/cut.h"
 #include "topology/plan.h"
-
-/* As libagg/engine/chunk.c cuts: chunks so that all trees and lanes get equally many, none under CHUNK_FLOOR. */
-#define CHUNK_ALIGN 64u
-#define CHUNK_FLOOR 4096u
 
 #define WINDOW_LEAST 4u
 #define WINDOW_MOST 256u /* beyond it the window's memory grows faster than a deeper pipeline gains */
@@ -24,10 +21,8 @@ struct cut {
 };
 
 static struct cut cut_of(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes) {
-  uint64_t ways = (uint64_t)s->lanes * p->period, most = s->chunk_bytes;
-  uint64_t rounds = MAX_OF(1u, div_up_u64(bytes, ways * most));
-  uint64_t chunk = round_up_u64(div_up_u64(bytes, ways * rounds), CHUNK_ALIGN);
-  chunk = MIN_OF(MAX_OF(chunk, MIN_OF(CHUNK_FLOOR, most)), most);
+  uint64_t chunk = cut_elems(
+      &(struct cut_request){.count = bytes, .elem_bytes = 1, .places = p->period, .lanes = s->lanes, .max_bytes = s->chunk_bytes});
   struct cut c = {.pieces = (double)MAX_OF(1u, div_up_u64(bytes, chunk)), .chunk = (double)MIN_OF(chunk, bytes)};
   c.chunks = c.pieces * p->blocks;
   return c;

@@ -8,37 +8,43 @@
 
 #include "base/err.h"
 #include "base/util.h"
-
-#define CHUNK_ALIGN_BYTES 64u   /* chunks begin on cache lines of an aligned buffer */
-#define CHUNK_FLOOR_BYTES 4096u /* cutting finer than this costs more in messages than it gains in parallelism */
+#include "topology/cut.h"
 
 static int has_blocks(unsigned kind) {
   return kind == OP_REDUCE_SCATTER || kind == OP_ALLGATHER || kind == OP_GATHER || kind == OP_SCATTER;
 }
 
-/* Elements of a chunk: as large as allowed, but so that every lane gets an equal number and, where chunks are spread over trees, so many that
- * every tree gets its share. */
-static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest *f, uint32_t max_chunk) {
-  uint64_t align = MAX_OF(1u, CHUNK_ALIGN_BYTES / l->elem_bytes);
-  uint64_t most = MAX_OF(align, max_chunk / l->elem_bytes / align * align);
-  uint64_t least = MIN_OF(most, MAX_OF(align, CHUNK_FLOOR_BYTES / l->elem_bytes));
-  uint64_t ways = l->lanes;
-  if (l->desc.kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE) ways *= f->period;
-  uint64_t rounds = MAX_OF(1u, div_up_u64(l->desc.count, ways * most));
-  uint64_t elems = round_up_u64(div_up_u64(l->desc.count, ways * rounds), align);
-  return elems < least ? least : MIN_OF(elems, most);
+/* How many places of the schedule chunks are spread over. */
+static uint32_t places_used(const struct op_desc *d, const struct forest *f) {
+  return d->kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE ? f->period : 1;
+}
+
+/* After how many chunks in a row a place of the schedule comes again to the lane it had. At most 64 x FOREST_PERIOD_MAX. */
+static uint32_t common_multiple(uint32_t a, uint32_t b) {
+  uint32_t x = a, y = b;
+  while (y != 0) {
+    uint32_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return a / x * b;
 }
 
 int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct forest *f, uint32_t lanes, uint32_t max_chunk,
                    agg_error_t *err) {
   struct op_layout made = {.desc = *desc, .ranks = f->workers, .lanes = lanes};
   made.elem_bytes = (uint32_t)agg_dtype_size((agg_dtype_t)desc->dtype);
-  assert(made.elem_bytes != 0 && lanes != 0 && max_chunk >= CHUNK_ALIGN_BYTES);
+  assert(made.elem_bytes != 0 && lanes != 0 && max_chunk >= CUT_ALIGN_BYTES);
   made.blocks = has_blocks(desc->kind) ? f->workers : 1;
   if (desc->count > (uint64_t)INT64_MAX / made.elem_bytes / made.blocks)
     return err_set(err, AGG_EINVAL, "count: %llu elements of %u bytes in %u blocks overflow 2^63 bytes", (unsigned long long)desc->count,
                    made.elem_bytes, made.blocks);
-  made.chunk_elems = pick_chunk_elems(&made, f, max_chunk);
+  made.chunk_elems = cut_elems(&(struct cut_request){.count = desc->count,
+                                                     .elem_bytes = made.elem_bytes,
+                                                     .places = places_used(desc, f),
+                                                     .lanes = lanes,
+                                                     .max_bytes = max_chunk});
+  made.turn = common_multiple(lanes, f->period);
   made.chunks_per_block = MAX_OF(1u, div_up_u64(desc->count, made.chunk_elems));
   if (made.chunks_per_block > UINT32_MAX / made.blocks)
     return err_set(err, AGG_EINVAL, "count: %llu elements need more than 2^32 chunks of %llu; raise the chunk size",
@@ -95,7 +101,7 @@ void chunk_place(const struct op_layout *l, const struct forest *f, uint64_t c, 
   }
   uint32_t root = preferred_root(&l->desc, p->block);
   uint32_t tree = root == FOREST_NONE ? FOREST_NONE : forest_rooted_at(f, root);
-  p->tree = tree != FOREST_NONE ? tree : forest_tree_at(f, c / l->lanes);
+  p->tree = tree != FOREST_NONE ? tree : forest_tree_at(f, c + c / l->turn);
 }
 
 struct chunk_span chunk_span(const struct op_layout *l, uint64_t c) {

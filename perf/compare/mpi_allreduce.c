@@ -1,7 +1,8 @@
 /*
  * MPI_Allreduce of float32 sums, in place, measured as agg-perf measures: barrier, clock, operation, clock; the time of an iteration is the
  * largest over the ranks; median and 99th percentile; every element checked in the first and last iteration. Buffers are page-aligned
- * malloc, touched. Prints agg-perf's JSON fields. Arguments: sizes in bytes. The number of iterations follows agg-perf's rule.
+ * malloc, touched. Prints agg-perf's JSON fields. Arguments: [-w WARMUP] [-n ITERATIONS] and sizes in bytes. The number of iterations
+ * follows agg-perf's rule unless it is given.
  */
 #include <math.h>
 #include <mpi.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define WARMUP 5
 #define AUTO_SECONDS 0.4
@@ -17,6 +19,7 @@
 #define AUTO_MAX 4000
 
 static int rank, ranks;
+static int warmup = WARMUP, iterations; /* 0 iterations: as many as fit AUTO_SECONDS */
 
 static double now_s(void) {
   struct timespec t;
@@ -62,7 +65,8 @@ static int compare_doubles(const void *a, const void *b) {
 static int warm_up(float *data, size_t count) {
   double each = 0;
   fill(data, count, -1);
-  for (int i = 0; i < WARMUP; i++) each = timed(data, count);
+  for (int i = 0; i < warmup || (i == 0 && iterations == 0); i++) each = timed(data, count);
+  if (iterations > 0) return iterations;
   MPI_Allreduce(MPI_IN_PLACE, &each, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
   double wanted = AUTO_SECONDS / (each > 1e-7 ? each : 1e-7);
   return wanted < AUTO_MIN ? AUTO_MIN : wanted > AUTO_MAX ? AUTO_MAX : (int)wanted;
@@ -118,11 +122,16 @@ static int measure(size_t bytes) {
 }
 
 int main(int argc, char **argv) {
-  int rc = 0;
+  int rc = 0, option;
   MPI_Init(&argc, &argv);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  for (int i = 1; i < argc && rc == 0; i++) rc = measure(strtoull(argv[i], NULL, 10));
+  while ((option = getopt(argc, argv, "w:n:")) != -1) {
+    if (option == 'w') warmup = atoi(optarg);
+    if (option == 'n') iterations = atoi(optarg);
+    if (option == '?') rc = 2;
+  }
+  for (int i = optind; i < argc && rc == 0; i++) rc = measure(strtoull(argv[i], NULL, 10));
   MPI_Finalize();
   return rc;
 }

@@ -143,6 +143,33 @@ START_TEST(a_large_allreduce_uses_all_trees_and_lanes_alike) {
 }
 END_TEST
 
+/* Chunks shrink from the size that is allowed to half of it so that 32 go one after the other on every tree and lane. */
+START_TEST(mid_sizes_are_cut_finer_so_that_links_do_not_stand_idle) {
+  static const struct {
+    unsigned kind;
+    uint32_t max_chunk;
+    uint64_t bytes;
+    uint64_t chunk;
+  } cases[] = {
+      {FOREST_RING, 256 << 10, 64 << 20, 256 << 10},   {FOREST_RING, 256 << 10, 48 << 20, 192 << 10},
+      {FOREST_RING, 256 << 10, 16 << 20, 128 << 10},   {FOREST_DIRECT, 256 << 10, 4 << 20, 128 << 10},
+      {FOREST_DIRECT, 256 << 10, 1 << 20, 128 << 10},  {FOREST_DIRECT, 256 << 10, 512 << 10, 64 << 10},
+      {FOREST_STAR, 256 << 10, 16 << 20, 256 << 10},   {FOREST_STAR, 256 << 10, 8 << 20, 128 << 10},
+      {FOREST_DIRECT, 128 << 10, 16 << 20, 128 << 10}, {FOREST_RING, 64 << 10, 1 << 20, 64 << 10},
+      {FOREST_RING, 1 << 20, 16 << 20, 512 << 10},     {FOREST_RING, 192 << 10, 16 << 20, 128 << 10},
+  };
+  for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+    struct forest f;
+    struct op_layout l;
+    ck_assert_int_eq(forest_init(&f, cases[i].kind, 4, cases[i].kind == FOREST_STAR ? 1 : 0, NULL), AGG_OK);
+    struct op_desc d = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .count = cases[i].bytes / 4};
+    ck_assert_int_eq(op_layout_init(&l, &d, &f, 2, cases[i].max_chunk, NULL), AGG_OK);
+    ck_assert_msg(l.chunk_elems * 4 == cases[i].chunk, "case %u: chunks of %llu bytes, expected %llu", i,
+                  (unsigned long long)l.chunk_elems * 4, (unsigned long long)cases[i].chunk);
+  }
+}
+END_TEST
+
 /* ---- edges ---------------------------------------------------------------------------------------------------------------- */
 
 START_TEST(no_elements_are_one_empty_chunk_a_block) {
@@ -208,6 +235,7 @@ Suite *make_suite(void) {
   tcase_add_test(tc, a_chunk_fits_a_slot_and_names_a_tree_of_the_forest);
   tcase_add_test(tc, trees_are_rooted_where_the_data_is_wanted);
   tcase_add_test(tc, a_large_allreduce_uses_all_trees_and_lanes_alike);
+  tcase_add_test(tc, mid_sizes_are_cut_finer_so_that_links_do_not_stand_idle);
   tcase_add_test(tc, no_elements_are_one_empty_chunk_a_block);
   tcase_add_test(tc, counts_that_overflow_are_refused);
   tcase_add_test(tc, beyond_4_gib_offsets_are_whole);
