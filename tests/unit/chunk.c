@@ -121,10 +121,10 @@ END_TEST
 START_TEST(a_large_allreduce_uses_all_trees_and_lanes_alike) {
   static const unsigned kinds[] = {FOREST_STAR, FOREST_DIRECT, FOREST_RING};
   for (unsigned k = 0; k < ARRAY_LEN(kinds); k++)
-    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+    for (uint32_t lanes = 1; lanes <= 6; lanes++) {
       struct forest f;
       struct op_layout l;
-      uint64_t bytes[8][3] = {{0}};
+      uint64_t bytes[8][6] = {{0}};
       ck_assert_int_eq(forest_init(&f, kinds[k], 4, kinds[k] == FOREST_STAR ? 4 : 0, NULL), AGG_OK);
       struct op_desc d = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .count = 1 << 20};
       ck_assert_int_eq(op_layout_init(&l, &d, &f, lanes, 4096, NULL), AGG_OK);
@@ -167,6 +167,29 @@ START_TEST(mid_sizes_are_cut_finer_so_that_links_do_not_stand_idle) {
     ck_assert_msg(l.chunk_elems * 4 == cases[i].chunk, "case %u: chunks of %llu bytes, expected %llu", i,
                   (unsigned long long)l.chunk_elems * 4, (unsigned long long)cases[i].chunk);
   }
+}
+END_TEST
+
+/* As many messages as it takes to keep every tree's root at work, however many lanes there are. */
+START_TEST(a_small_allreduce_is_one_chunk_a_tree) {
+  static const unsigned kinds[] = {FOREST_STAR, FOREST_DIRECT, FOREST_RING};
+  for (unsigned k = 0; k < ARRAY_LEN(kinds); k++)
+    for (uint32_t lanes = 1; lanes <= 6; lanes++) {
+      struct forest f;
+      struct op_layout l;
+      unsigned seen = 0;
+      ck_assert_int_eq(forest_init(&f, kinds[k], 4, kinds[k] == FOREST_STAR ? 4 : 0, NULL), AGG_OK);
+      struct op_desc d = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .count = 8192};
+      ck_assert_int_eq(op_layout_init(&l, &d, &f, lanes, 1u << 18, NULL), AGG_OK);
+      ck_assert_uint_eq(l.chunks, f.trees);
+      for (uint64_t c = 0; c < l.chunks; c++) {
+        struct chunk_place p;
+        chunk_place(&l, &f, c, &p);
+        ck_assert_uint_eq(p.bytes, 8192);
+        seen |= 1u << p.tree;
+      }
+      ck_assert_uint_eq(seen, 15);
+    }
 }
 END_TEST
 
@@ -236,6 +259,7 @@ Suite *make_suite(void) {
   tcase_add_test(tc, trees_are_rooted_where_the_data_is_wanted);
   tcase_add_test(tc, a_large_allreduce_uses_all_trees_and_lanes_alike);
   tcase_add_test(tc, mid_sizes_are_cut_finer_so_that_links_do_not_stand_idle);
+  tcase_add_test(tc, a_small_allreduce_is_one_chunk_a_tree);
   tcase_add_test(tc, no_elements_are_one_empty_chunk_a_block);
   tcase_add_test(tc, counts_that_overflow_are_refused);
   tcase_add_test(tc, beyond_4_gib_offsets_are_whole);
