@@ -124,11 +124,11 @@ $(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/disc
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
 # What planning for many workers takes.
-$(O)/plan_sim: $(call obj,perf/micro/plan_sim.c $(filter-out topology/discover%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
+$(O)/plan_sim: $(call obj,perf/micro/plan_sim.c $(filter-out topology/discover% topology/bind%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
-$(O)/plan_time: $(call obj,perf/micro/plan_time.c $(filter-out topology/discover%,$(wildcard topology/*.c libagg/base/*.c)) libagg/wire/header.c)
+$(O)/plan_time: $(call obj,perf/micro/plan_time.c $(filter-out topology/discover% topology/bind%,$(wildcard topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 

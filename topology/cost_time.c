@@ -10,9 +10,9 @@
 
 #define WINDOW_LEAST 4u
 #define WINDOW_MOST 256u /* beyond it the window's memory grows faster than a deeper pipeline gains */
-/* A trip under load takes longer than an empty one, and slots are used again in their order, so the longest trip of an edge counts. As
- * plan_sim shows it on rings of 16 to 256. */
-#define IN_ORDER 3.0
+/* On trees deeper than one a trip under load takes longer than an empty one, and slots are used again in their order, so that the longest trip
+ * of an edge counts: as perf/micro/plan_sim.c shows it on rings of 16 to 256. */
+#define DEEP_TRIP 3.0
 
 struct cut {
   double chunk;  /* bytes of one */
@@ -46,11 +46,13 @@ static double few_chunks(const struct cost_profile *p, const struct cost_setting
   return MAX_OF(p->one.byte * c->chunk * beside, p->first.byte * bytes) + MAX_OF(p->one.piece * beside, p->first.piece * c->pieces);
 }
 
+static double trip_factor(const struct cost_profile *p) { return p->depth > 1 ? DEEP_TRIP : 1; }
+
 /* The time in which the busiest edge can bring its chunks home with so small a window. */
 static double window_time(const struct cost_profile *p, const struct cost_setting *s, const struct cut *c) {
   double chunks = p->trip_share * c->chunks, places = (double)s->lanes * s->window;
   if (chunks <= places) return 0;
-  return IN_ORDER * chunks * (p->hops + p->one.byte * c->chunk + p->one.piece) / places;
+  return trip_factor(p) * chunks * (p->hops + p->one.byte * c->chunk + p->one.piece) / places;
 }
 
 struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes) {
@@ -69,10 +71,12 @@ struct cost_time cost_predict(const struct cost_profile *p, const struct cost_se
   t.at = most.at;
   double window = window_time(p, s, &c);
   if (t.fill > t.load) t.what = COST_FILL;
-  if (window > t.load + t.fill) t.what = COST_WINDOW;
-  /* The two meet softly. */
-  double bytes_time = t.load + t.fill, both = cbrt(bytes_time * bytes_time * bytes_time + window * window * window);
-  t.load += both - bytes_time;
+  double rest = t.load + t.fill;
+  if (window > rest) t.what = COST_WINDOW;
+  if (p->depth > 1)
+    t.load = cbrt(rest * rest * rest + window * window * window) - t.fill; /* the two meet softly */
+  else
+    t.load = MAX_OF(rest, window) - t.fill;
   if (t.hops >= MAX_OF(t.load, t.fill)) t.what = COST_HOPS;
   t.seconds = t.hops + t.load + t.fill;
   return t;
@@ -82,7 +86,7 @@ uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32
   double each, trip = p->hops + p->one.byte * chunk_bytes + p->one.piece;
   busiest(p, (double)chunk_bytes / p->blocks, 1.0 / p->blocks, &each);
   if (each <= 0) return WINDOW_LEAST;
-  double wanted = ceil(2 * IN_ORDER * p->trip_share * trip / (each * lanes)) + 1; /* twice: a trip under load takes longer */
+  double wanted = ceil(2 * trip_factor(p) * p->trip_share * trip / (each * lanes)) + 1; /* twice: a trip under load takes longer */
   return wanted >= WINDOW_MOST ? WINDOW_MOST : MAX_OF(WINDOW_LEAST, (uint32_t)wanted);
 }
 

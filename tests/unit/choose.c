@@ -108,7 +108,7 @@ START_TEST(many_workers_take_trees_for_small_sizes) {
   struct fabric f = flat(256, 0, GBIT);
   struct plan p = make((struct plan_request){.fabric = &f});
   ck_assert(at(&p, 8)->part[0].kind == FOREST_TREE || at(&p, 8)->part[0].kind == FOREST_DTREE);
-  ck_assert(at(&p, 1ull << 32)->part[0].kind == FOREST_RING || at(&p, 1ull << 32)->part[0].kind == FOREST_DTREE);
+  ck_assert(at(&p, 1ull << 32)->part[0].kind != FOREST_TREE); /* one tree alone sends everything three times over its inner nodes */
   plan_fini(&p);
   fabric_fini(&f);
 }
