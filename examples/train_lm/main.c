@@ -27,7 +27,7 @@ static int can_write(const struct group *g, const char *path) {
 }
 
 static int write_picture(const struct group *g, const struct args *args, const struct result *r) {
-  char subtitle[256];
+  char subtitle[512];
   snprintf(subtitle, sizeof subtitle, "%u %s, %u %s, plan %s; GRU of %llu x %llu units; %.0f s", g->ranks,
            g->ranks == 1 ? "worker" : "workers", g->info.servers, g->info.servers == 1 ? "server" : "servers", g->info.plan,
            (unsigned long long)args->layers, (unsigned long long)args->hidden, r->seconds);
