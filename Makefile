@@ -161,6 +161,9 @@ $(O)/tests/rdma/faults: WRAP := $(addprefix ibv_,open_device close_device get_de
   destroy_event_channel create_id destroy_id bind_addr listen resolve_addr resolve_route connect accept establish init_qp_attr get_cm_event) \
   calloc realloc aligned_alloc epoll_create1 epoll_ctl timerfd_create
 
+# These fail the allocations of planning.
+$(O)/tests/unit/plan_memory: WRAP := calloc realloc
+
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
