@@ -9,24 +9,43 @@
 #include "base/err.h"
 #include "base/util.h"
 
-#define CHUNK_ALIGN_BYTES 64u   /* chunks begin on cache lines of an aligned buffer */
-#define CHUNK_FLOOR_BYTES 4096u /* cutting finer than this costs more in messages than it gains in parallelism */
+#define CHUNK_ALIGN_BYTES 64u /* chunks begin on cache lines of an aligned buffer */
+/* Cutting finer than this costs more in messages than it gains: for the trees, which share out the folding, and for the lanes, which only
+ * let messages overlap. */
+#define TREE_FLOOR_BYTES 4096u
+#define LANE_FLOOR_BYTES 16384u
 
 static int has_blocks(unsigned kind) {
   return kind == OP_REDUCE_SCATTER || kind == OP_ALLGATHER || kind == OP_GATHER || kind == OP_SCATTER;
 }
 
-/* Elements of a chunk: as large as allowed, but so that every tree (where chunks are spread over trees) and every lane gets an equal
- * number. */
-static uint64_t pick_chunk_elems(const struct op_layout *l, const struct forest *f, uint32_t max_chunk) {
+/* How many trees chunks are spread over. */
+static uint32_t trees_used(const struct op_desc *d, const struct forest *f) {
+  return d->kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE ? f->trees : 1;
+}
+
+/* Elements of a chunk: as large as allowed, but so that every tree and every lane gets an equal number. A block that is too small for that
+ * is cut for the trees only. */
+static uint64_t pick_chunk_elems(const struct op_layout *l, uint32_t trees, uint32_t max_chunk) {
   uint64_t align = MAX_OF(1u, CHUNK_ALIGN_BYTES / l->elem_bytes);
   uint64_t most = MAX_OF(align, max_chunk / l->elem_bytes / align * align);
-  uint64_t least = MIN_OF(most, MAX_OF(align, CHUNK_FLOOR_BYTES / l->elem_bytes));
-  uint64_t ways = l->lanes;
-  if (l->desc.kind == OP_ALLREDUCE || forest_rooted_at(f, 0) == FOREST_NONE) ways *= f->trees;
+  uint64_t least = MIN_OF(most, MAX_OF(align, TREE_FLOOR_BYTES / l->elem_bytes));
+  uint64_t lanes = l->desc.count / trees / MIN_OF(most, LANE_FLOOR_BYTES / l->elem_bytes);
+  uint64_t ways = trees * MIN_OF(MAX_OF(1u, lanes), l->lanes);
   uint64_t rounds = MAX_OF(1u, div_up_u64(l->desc.count, ways * most));
   uint64_t elems = round_up_u64(div_up_u64(l->desc.count, ways * rounds), align);
   return elems < least ? least : MIN_OF(elems, most);
+}
+
+/* After how many chunks in a row a tree comes again to the lane it had. */
+static uint32_t common_multiple(uint32_t a, uint32_t b) {
+  uint32_t x = a, y = b;
+  while (y != 0) {
+    uint32_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return a / x * b;
 }
 
 int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct forest *f, uint32_t lanes, uint32_t max_chunk,
@@ -38,7 +57,8 @@ int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct
   if (desc->count > (uint64_t)INT64_MAX / made.elem_bytes / made.blocks)
     return err_set(err, AGG_EINVAL, "count: %llu elements of %u bytes in %u blocks overflow 2^63 bytes", (unsigned long long)desc->count,
                    made.elem_bytes, made.blocks);
-  made.chunk_elems = pick_chunk_elems(&made, f, max_chunk);
+  made.chunk_elems = pick_chunk_elems(&made, trees_used(desc, f), max_chunk);
+  made.turn = common_multiple(lanes, f->trees);
   made.chunks_per_block = MAX_OF(1u, div_up_u64(desc->count, made.chunk_elems));
   if (made.chunks_per_block > UINT32_MAX / made.blocks)
     return err_set(err, AGG_EINVAL, "count: %llu elements need more than 2^32 chunks of %llu; raise the chunk size",
@@ -95,7 +115,7 @@ void chunk_place(const struct op_layout *l, const struct forest *f, uint64_t c, 
   }
   uint32_t root = preferred_root(&l->desc, p->block);
   uint32_t tree = root == FOREST_NONE ? FOREST_NONE : forest_rooted_at(f, root);
-  p->tree = tree != FOREST_NONE ? tree : (uint32_t)(c / l->lanes % f->trees);
+  p->tree = tree != FOREST_NONE ? tree : (uint32_t)((c + c / l->turn) % f->trees);
 }
 
 struct chunk_span chunk_span(const struct op_layout *l, uint64_t c) {

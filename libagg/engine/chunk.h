@@ -3,7 +3,9 @@
  * lanes, chunk size): all nodes get the same answers.
  *
  * An operation has `blocks` blocks of count elements (1, or one a rank); a block is cut into chunks of chunk_elems elements (a block of no
- * elements has one empty chunk). Chunk c is piece c / blocks of block c mod blocks, and travels on lane c mod lanes.
+ * elements has one empty chunk). Chunk c is piece c / blocks of block c mod blocks, and travels on lane c mod lanes. Where chunks are
+ * spread over trees, chunk c goes up tree (c + c / turn) mod trees, with turn = the least common multiple of lanes and trees: the first
+ * chunks are one for each tree, and many chunks give every pair of lane and tree as many.
  */
 #ifndef ENGINE_CHUNK_H
 #define ENGINE_CHUNK_H
@@ -13,7 +15,7 @@
 
 struct op_layout {
   struct op_desc desc;
-  uint32_t ranks, blocks, lanes;
+  uint32_t ranks, blocks, lanes, turn;
   uint64_t chunk_elems;
   uint64_t chunks_per_block;
   uint64_t chunks; /* at most UINT32_MAX */

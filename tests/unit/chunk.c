@@ -121,10 +121,10 @@ END_TEST
 START_TEST(a_large_allreduce_uses_all_trees_and_lanes_alike) {
   static const unsigned kinds[] = {FOREST_STAR, FOREST_DIRECT, FOREST_RING};
   for (unsigned k = 0; k < ARRAY_LEN(kinds); k++)
-    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+    for (uint32_t lanes = 1; lanes <= 6; lanes++) {
       struct forest f;
       struct op_layout l;
-      uint64_t bytes[8][3] = {{0}};
+      uint64_t bytes[8][6] = {{0}};
       ck_assert_int_eq(forest_init(&f, kinds[k], 4, kinds[k] == FOREST_STAR ? 4 : 0, NULL), AGG_OK);
       struct op_desc d = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .count = 1 << 20};
       ck_assert_int_eq(op_layout_init(&l, &d, &f, lanes, 4096, NULL), AGG_OK);
@@ -139,6 +139,29 @@ START_TEST(a_large_allreduce_uses_all_trees_and_lanes_alike) {
           ck_assert_msg(bytes[t][lane] > fair * 9 / 10 && bytes[t][lane] < fair * 11 / 10, "tree %u lane %u moves %llu bytes of %llu", t,
                         lane, (unsigned long long)bytes[t][lane], (unsigned long long)fair);
         }
+    }
+}
+END_TEST
+
+/* As many messages as it takes to keep every tree's root at work, however many lanes there are. */
+START_TEST(a_small_allreduce_is_one_chunk_a_tree) {
+  static const unsigned kinds[] = {FOREST_STAR, FOREST_DIRECT, FOREST_RING};
+  for (unsigned k = 0; k < ARRAY_LEN(kinds); k++)
+    for (uint32_t lanes = 1; lanes <= 6; lanes++) {
+      struct forest f;
+      struct op_layout l;
+      unsigned seen = 0;
+      ck_assert_int_eq(forest_init(&f, kinds[k], 4, kinds[k] == FOREST_STAR ? 4 : 0, NULL), AGG_OK);
+      struct op_desc d = {.kind = OP_ALLREDUCE, .dtype = AGG_F32, .count = 8192};
+      ck_assert_int_eq(op_layout_init(&l, &d, &f, lanes, 1u << 18, NULL), AGG_OK);
+      ck_assert_uint_eq(l.chunks, f.trees);
+      for (uint64_t c = 0; c < l.chunks; c++) {
+        struct chunk_place p;
+        chunk_place(&l, &f, c, &p);
+        ck_assert_uint_eq(p.bytes, 8192);
+        seen |= 1u << p.tree;
+      }
+      ck_assert_uint_eq(seen, 15);
     }
 }
 END_TEST
@@ -208,6 +231,7 @@ Suite *make_suite(void) {
   tcase_add_test(tc, a_chunk_fits_a_slot_and_names_a_tree_of_the_forest);
   tcase_add_test(tc, trees_are_rooted_where_the_data_is_wanted);
   tcase_add_test(tc, a_large_allreduce_uses_all_trees_and_lanes_alike);
+  tcase_add_test(tc, a_small_allreduce_is_one_chunk_a_tree);
   tcase_add_test(tc, no_elements_are_one_empty_chunk_a_block);
   tcase_add_test(tc, counts_that_overflow_are_refused);
   tcase_add_test(tc, beyond_4_gib_offsets_are_whole);
