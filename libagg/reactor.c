@@ -32,7 +32,9 @@
 #include "base/util.h"
 
 #define EVENTS_PER_POLL 64
-#define RELAX_TURNS 300        /* empty turns that only relax the core, before each further one yields it */
+/* Empty turns that only relax the core, before each further one yields it. Whoever is waited for may need this very core, and then all of
+ * them are in vain; where nobody else wants it, a yield costs a fraction of a microsecond, by which what comes may be seen later. */
+#define RELAX_TURNS 20
 #define SYSCALL_POLL_EVERY 128 /* turns between polls of a transport that is_quiet */
 #define QUIET_AFTER 32
 #define TIME_TURNS 512          /* the clock is read once in so many turns ... */
