@@ -97,10 +97,17 @@ int cq_arm(struct rail *r) {
   return 0;
 }
 
+static int any_armed(const struct rail *r) {
+  for (const struct cq *q = r->cqs; q != NULL; q = q->next)
+    if (q->armed) return 1;
+  return 0;
+}
+
+/* One event for each queue that was armed at most: the system call that would find no more of them is spared. */
 void cq_rang(struct rail *r) {
   struct ibv_cq *cq;
   void *context;
-  while (ibv_get_cq_event(r->channel, &cq, &context) == 0) {
+  while (any_armed(r) && ibv_get_cq_event(r->channel, &cq, &context) == 0) {
     struct cq *q = context;
     q->armed = 0;
     ibv_ack_cq_events(cq, 1);
