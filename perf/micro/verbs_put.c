@@ -271,7 +271,7 @@ static void latency(struct end *e, int sleeps) {
   if (e->first)
     printf("put_lat bytes=8 events=%d rounds=%lu median_us=%.2f min_us=%.2f mean_us=%.2f\n", sleeps, (unsigned long)i, us[batches / 2],
            us[0], sum / batches);
-  if (e->first) print_counts(e, "client", i);
+  if (e->first) print_counts(e, sleeps ? "client size=8 events=1" : "client size=8 events=0", i);
   free(us);
 }
 
