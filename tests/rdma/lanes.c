@@ -300,6 +300,58 @@ START_TEST(queue_pair_in_error) {
 }
 END_TEST
 
+/* ---- an acknowledgement that comes late ---- */
+
+static struct {
+  int (*real)(struct ibv_cq *cq, int max, struct ibv_wc *wc);
+  struct ibv_cq *cq; /* whose completion is held back */
+  struct ibv_wc wc;
+  int open;
+} dam;
+
+/* Keeps the completion of a connection's first message until the dam is opened. */
+static int dammed_poll(struct ibv_cq *cq, int max, struct ibv_wc *wc) {
+  int n = dam.real(cq, max, wc), kept = 0;
+  if (dam.open && dam.cq == cq && n < max) {
+    wc[n] = dam.wc;
+    dam.cq = NULL;
+    return n + 1;
+  }
+  for (int i = 0; i < n; i++) {
+    if (!dam.open && wc[i].wr_id >> 56 == WR_CONTROL && (wc[i].wr_id & 0x100) != 0) {
+      dam.cq = cq;
+      dam.wc = wc[i];
+    } else {
+      wc[kept++] = wc[i];
+    }
+  }
+  return kept;
+}
+
+/* Where the acknowledgement of an end's first message is lost, the other end is connected before it, and puts. 0: the passive end's */
+START_TEST(put_before_an_acknowledgement) {
+  struct lane l[2]; /* the active one is the first */
+  struct end *e[2];
+  const struct tp_src nothing = {0};
+  int late = !_i;
+  rdma.devices = "rxe0";
+  for (int i = 0; i < 2; i++) e[i] = end_open();
+  struct ibv_context *ctx = e[late]->tp->rails[0].ctx;
+  dam.real = ctx->ops.poll_cq;
+  ctx->ops.poll_cq = dammed_poll;
+  for (int i = 1; i >= 0; i--) lane_open(&l[i], e[i], e[!i], 1, i == 0, NULL);
+  UNTIL(dam.cq != NULL && l[!late].connected);
+  ck_assert(!l[late].connected);
+  OPS->put(l[!late].lane, &nothing, 1, (struct tp_raddr){0}, 0, 1);
+  UNTIL(l[late].notices == 1 || l[late].lost);
+  ck_assert_msg(l[late].connected && !l[late].lost, "%s", l[late].text);
+  dam.open = 1;
+  UNTIL(dam.cq == NULL);
+  lanes_alive(&l[0], &l[1]);
+  for (int i = 0; i < 2; i++) lane_close(&l[i]);
+}
+END_TEST
+
 /* ---- memory and moves ---- */
 
 static void move_away(struct rig *r) {
@@ -420,6 +472,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(t, connection_fails_under_load, 0, 3);
   tcase_add_loop_test(t, fails_on_the_way_home, 0, 2);
   tcase_add_loop_test(t, queue_pair_in_error, 0, 2);
+  tcase_add_loop_test(t, put_before_an_acknowledgement, 0, 2);
   tcase_add_test(t, old_names_hold);
   tcase_add_test(t, asked_about_memory_that_went);
   tcase_add_loop_test(t, window_went_before_a_move, 0, 2);

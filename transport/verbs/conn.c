@@ -526,6 +526,10 @@ static void received(struct conn *c, const struct ibv_wc *wc, uint32_t arg) {
     bad_completion(c, wc, 1);
     return;
   }
+  if (c->state == CONN_PROBING && c->probe_seen) { /* the peer says more: it has our first message, be its acknowledgement lost or late */
+    c->probe_acked = 1;
+    open_when_probed(c);
+  }
   if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM && c->use_imm) {
     conn_arrived(c, ntohl(wc->imm_data), wc->byte_len);
     return; /* its receive is posted again when the notice has been told: a lane that is not polled holds its peer up */
