@@ -288,6 +288,20 @@ START_TEST(fails_on_the_way_home) {
 }
 END_TEST
 
+/* A peer that goes home puts its queue pair into error. On iWARP that closes the connection, which may be seen before its RESUME is. */
+START_TEST(left_before_it_is_said) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  break_path(&r.la[0]);
+  UNTIL(at_rail(&r.la[0], "rxe1:1") && at_rail(&r.lb[0], "rxe1:1"));
+  UNTIL(r.lb[0].lane->spare != NULL && r.lb[0].lane->state == LANE_UP);
+  conn_cm(r.lb[0].lane->conn, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, 0);
+  run(r.s, 2, 30);
+  UNTIL(at_rail(&r.la[0], "rxe0:1") && at_rail(&r.lb[0], "rxe0:1"));
+  rig_close(&r, 1);
+}
+END_TEST
+
 /* The queue pair is put into error behind the transport's back, as a NIC does it. */
 START_TEST(queue_pair_in_error) {
   struct rig r;
@@ -471,6 +485,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, only_port_down);
   tcase_add_loop_test(t, connection_fails_under_load, 0, 3);
   tcase_add_loop_test(t, fails_on_the_way_home, 0, 2);
+  tcase_add_test(t, left_before_it_is_said);
   tcase_add_loop_test(t, queue_pair_in_error, 0, 2);
   tcase_add_loop_test(t, put_before_an_acknowledgement, 0, 2);
   tcase_add_test(t, old_names_hold);
