@@ -366,6 +366,22 @@ START_TEST(put_before_an_acknowledgement) {
 }
 END_TEST
 
+/* The peer's CM has not forgotten the last connection of this queue pair number: the next attempt has another one. */
+START_TEST(stale_queue_pair_number) {
+  struct lane la, lb;
+  rdma.devices = "rxe0";
+  struct end *a = end_open(), *b = end_open();
+  lane_open(&la, a, b, 1, 1, NULL);
+  UNTIL(la.lane->spare->state == CONN_DIALING);
+  conn_cm(la.lane->spare, RDMA_CM_EVENT_REJECTED, VERBS_REJ_STALE, NULL, 0);
+  lane_open(&lb, b, a, 1, 0, NULL);
+  UNTIL((la.connected && lb.connected) || la.lost || lb.lost);
+  lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
+}
+END_TEST
+
 /* ---- memory and moves ---- */
 
 static void move_away(struct rig *r) {
@@ -488,6 +504,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, left_before_it_is_said);
   tcase_add_loop_test(t, queue_pair_in_error, 0, 2);
   tcase_add_loop_test(t, put_before_an_acknowledgement, 0, 2);
+  tcase_add_test(t, stale_queue_pair_number);
   tcase_add_test(t, old_names_hold);
   tcase_add_test(t, asked_about_memory_that_went);
   tcase_add_loop_test(t, window_went_before_a_move, 0, 2);

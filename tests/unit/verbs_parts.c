@@ -303,6 +303,10 @@ START_TEST(every_cm_event_has_words) {
   }
   ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_ADDR_ERROR, -EHOSTUNREACH, text, sizeof text), "ip route get"));
   ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, 28, text, sizeof text), "28"));
+  ck_assert_ptr_null(strstr(text, "nobody listens"));
+  ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, VERBS_REJ_STALE, text, sizeof text), "not forgotten an earlier"));
+  ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, VERBS_REJ_SERVICE, text, sizeof text), "nobody listens"));
+  ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, -ECONNREFUSED, text, sizeof text), "nobody listens"));
 }
 END_TEST
 

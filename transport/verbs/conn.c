@@ -368,7 +368,8 @@ static void rejected(struct conn *c, int status, const void *private_data, size_
   char text[VERBS_TEXT_MAX];
   int reason = verbs_reject_decode(private_data, len);
   c->reject = (uint8_t)reason;
-  failed_early(c, FAULT_PEER, reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
+  int stale = reason == 0 && status == VERBS_REJ_STALE; /* another attempt gets another number */
+  failed_early(c, stale ? FAULT_PATH : FAULT_PEER, reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
 }
 
 void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const void *private_data, size_t len) {

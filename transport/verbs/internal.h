@@ -364,6 +364,8 @@ void cm_fini(struct tp *tp);
 const char *explain_wc(const struct ibv_wc *wc, int receiving, char *buf, size_t cap);
 const char *explain_cm(enum rdma_cm_event_type event, int status, char *buf, size_t cap);
 const char *explain_reject(int reason);
+#define VERBS_REJ_SERVICE 8 /* reasons of the CM's own (InfiniBand's numbers): nobody listens there */
+#define VERBS_REJ_STALE 10  /* it remembers an earlier connection of this queue pair number */
 enum verbs_fault explain_fault(enum ibv_wc_status status);                                 /* whom a failed completion speaks against */
 int explain_memory(agg_error_t *err, int errno_value, size_t bytes, const struct rail *r); /* why memory cannot be registered */
 const char *explain_host(const struct sockaddr *sa, int with_port, char *buf, size_t cap);
