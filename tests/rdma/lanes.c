@@ -4,6 +4,7 @@
  * bed: -H 0 -t 400
  * builds: asan
  */
+#include <poll.h>
 #include <string.h>
 
 #include "tests/lib/bed.h"
@@ -482,6 +483,38 @@ START_TEST(peer_closes_in_a_move) {
 }
 END_TEST
 
+/* ---- a device is taken away ---- */
+
+static int rings(const struct end *e) {
+  struct pollfd fd = {.fd = OPS->fd(e->tp), .events = POLLIN};
+  return OPS->arm(e->tp) || poll(&fd, 1, 0) != 0;
+}
+
+START_TEST(device_removed) {
+  struct rig r;
+  struct mem later;
+  rig_open(&r, 2, "");
+  for (int i = 0; i < 2; i++) r.la[i].lane->home_wait_ns = 60000000000;
+  start(r.s, 4, 60, 2);
+  ck_assert_int_eq(bed_run("rdma link del rxe1"), 0);
+  run(r.s, 4, 20);
+  UNTIL(r.a->tp->rails[1].removed && r.b->tp->rails[1].removed);
+  ck_assert(at_rail(&r.la[1], "rxe0:1") && at_rail(&r.lb[1], "rxe0:1"));
+  mem_open(&later, r.b, 1000, MEM_PLAIN, 0); /* is registered where it can be */
+  r.s[2].to->on_notice = NULL;
+  pattern_fill(r.s[2].source.at, 1000, 5);
+  put_one(&r.la[1], &r.s[2].source, 0, 1000, mem_raddr(&r.lb[1], &later, 0), 77, 0);
+  uint32_t before = r.lb[1].notices;
+  UNTIL(r.lb[1].notices > before);
+  pattern_check(later.at, 1000, 5);
+  settle();
+  ck_assert(!rings(r.a) && !rings(r.b)); /* what the kernel has closed wakes nobody */
+  mem_close(&later);
+  rig_close(&r, 2);
+  ck_assert_int_eq(bed_run("rdma link add rxe1 type rxe netdev d1"), 0);
+}
+END_TEST
+
 Suite *make_suite(void) {
   bed_devices(2);
   struct tp *tp = NULL;
@@ -511,6 +544,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(t, names_of_no_rail, 0, 2);
   tcase_add_loop_test(t, closing_in_a_move, 0, 6);
   tcase_add_loop_test(t, peer_closes_in_a_move, 0, 6);
+  tcase_add_test(t, device_removed);
   suite_add_tcase(s, t);
   return s;
 }

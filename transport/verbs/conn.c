@@ -56,6 +56,7 @@ const char *conn_path(const struct conn *c, char *buf, size_t cap) {
 /* ---- made and gone ---- */
 
 static int conn_new(struct tp_lane *lane, struct rail *rail, enum verbs_hello_kind kind, struct conn **out, agg_error_t *err) {
+  if (rail->removed) return err_set(err, AGG_ESYS, "%s was removed", rail->name);
   struct conn *c = calloc(1, sizeof *c);
   if (c == NULL) return err_set(err, AGG_ENOMEM, "no memory for a connection");
   struct conn *other = lane->conn != NULL ? lane->conn : lane->spare;
@@ -299,7 +300,7 @@ static void send_probe(struct conn *c) {
   if (c->probe_sent) return;
   c->probe_sent = 1;
   int rc = post_control(c, &m, MAX_OF(c->mtu_bytes, VERBS_CONTROL_BYTES));
-  if (rc != 0) conn_fail(c, FAULT_LOCAL, "the first message cannot be posted: %s", strerror(rc));
+  if (rc != 0) conn_fail_call(c, rc, "the first message cannot be posted");
 }
 
 /* The peer has accepted. establish: the last step is ours (not on iWARP, where the kernel has done it). */
@@ -369,7 +370,8 @@ static void rejected(struct conn *c, int status, const void *private_data, size_
   int reason = verbs_reject_decode(private_data, len);
   c->reject = (uint8_t)reason;
   int stale = reason == 0 && status == VERBS_REJ_STALE; /* another attempt gets another number */
-  failed_early(c, stale ? FAULT_PATH : FAULT_PEER, reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
+  failed_early(c, stale ? FAULT_PATH : FAULT_PEER,
+               reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
 }
 
 void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const void *private_data, size_t len) {
@@ -460,6 +462,11 @@ void conn_fail(struct conn *c, enum verbs_fault fault, const char *fmt, ...) {
   to_error(c);
   mark_end(c);
   move(c, CONN_DRAINING, VERBS_DRAIN_NS);
+}
+
+/* A device that was taken away says EIO. */
+void conn_fail_call(struct conn *c, int rc, const char *what) {
+  conn_fail(c, rc == EIO || rc == ENODEV ? FAULT_PATH : FAULT_LOCAL, "%s: %s", what, strerror(rc));
 }
 
 static void probe_failed(struct conn *c) {
@@ -578,5 +585,5 @@ void conn_completed(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint
 void conn_refill(struct conn *c) {
   if (c->unposted == 0 || c->qp == NULL || (c->state != CONN_OPEN && c->state != CONN_PROBING)) return;
   int rc = post_receives(c);
-  if (rc != 0) conn_fail(c, FAULT_LOCAL, "receives cannot be posted: %s", strerror(rc));
+  if (rc != 0) conn_fail_call(c, rc, "receives cannot be posted");
 }

@@ -198,7 +198,7 @@ void lane_resume_when_drained(struct tp_lane *l) {
     struct verbs_control m = {.type = VERBS_RESUME, .a = l->received};
     int rc = post_control(c, &m, VERBS_CONTROL_BYTES);
     if (rc != 0) {
-      conn_fail(c, FAULT_LOCAL, "a message cannot be posted: %s", strerror(rc));
+      conn_fail_call(c, rc, "a message cannot be posted");
       return;
     }
     l->resume_sent = 1;

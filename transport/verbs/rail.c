@@ -133,7 +133,16 @@ static void goes_down(struct rail *r, const char *why) {
   fail_connections(r, why);
 }
 
+void rail_removed(struct rail *r) {
+  if (r->removed) return;
+  r->removed = 1;
+  verbs_unwatch(r->tp, r->channel->fd); /* they would ring for ever */
+  verbs_unwatch(r->tp, r->ctx->async_fd);
+  goes_down(r, "was removed: its driver was unloaded, or the device reset or unplugged. Only processes that start later can use it");
+}
+
 static void port_changed(struct rail *r) {
+  if (r->removed) return;
   int active = ibv_query_port(r->ctx, r->port_num, &r->port) == 0 && r->port.state == IBV_PORT_ACTIVE;
   if (active) {
     if (r->state != RAIL_UP) LOG_WARN(r->tp->log, "verbs: %s is active again", r->name);
@@ -216,4 +225,5 @@ void rail_async(struct rail *r) {
     ibv_ack_async_event(&e);
     handle(r, &e);
   }
+  if (errno != EAGAIN && errno != EINTR) rail_removed(r); /* the kernel has closed it */
 }

@@ -130,6 +130,8 @@ int verbs_watch(struct tp *tp, int fd, uint64_t what) {
   return epoll_ctl(tp->epfd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : errno;
 }
 
+void verbs_unwatch(struct tp *tp, int fd) { (void)epoll_ctl(tp->epfd, EPOLL_CTL_DEL, fd, NULL); }
+
 void verbs_progress(struct tp *tp) {
   for (unsigned i = 0; i < tp->n_rails; i++)
     for (struct cq *q = tp->rails[i].cqs; q != NULL; q = q->next) cq_poll(q);
@@ -172,7 +174,7 @@ static int verbs_poll(struct tp *tp, struct tp_event *events, int max) {
 static int verbs_arm(struct tp *tp) {
   if (tp->dirty != NULL || tp->ready_head != NULL) return 1;
   for (unsigned i = 0; i < tp->n_rails; i++)
-    if (cq_arm(&tp->rails[i]) != 0) return 1;
+    if (!tp->rails[i].removed && cq_arm(&tp->rails[i]) != 0) return 1;
   verbs_progress(tp); /* what came before the queues were armed rings nobody */
   if (tp->dirty != NULL || tp->ready_head != NULL) return 1;
   tp->armed = 1;
