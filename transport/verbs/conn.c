@@ -135,7 +135,8 @@ static int to_init(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
   int mask = 0;
   if (rdma_init_qp_attr(c->id, &attr, &mask) != 0)
-    return err_sys(err, AGG_ESYS, errno, "%s: no attributes for a queue pair", c->rail->name);
+    return err_sys(err, c->dialed ? AGG_ESYS : AGG_EPEER, errno, "%s: no attributes for a queue pair%s", c->rail->name,
+                   c->dialed ? "" : ": the peer has taken its request back");
   attr.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   int rc = ibv_modify_qp(c->qp, &attr, mask);
   return rc == 0 ? AGG_OK : err_sys(err, AGG_ESYS, rc, "%s: a queue pair cannot be initialised", c->rail->name);
@@ -434,7 +435,7 @@ void conn_probe_seen(struct conn *c) {
 
 static void when_drained(struct conn *c) {
   if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
-  destroy_qp(c, 0);
+  destroy_qp(c, 1); /* after a time-out something may still lie in the queue */
   move(c, CONN_DRAINED, 0);
   lane_conn_drained(c->lane, c);
 }
