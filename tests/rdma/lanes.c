@@ -6,6 +6,8 @@
  */
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/lib/bed.h"
 #include "tests/lib/conform.h"
@@ -483,6 +485,23 @@ START_TEST(peer_closes_in_a_move) {
 }
 END_TEST
 
+/* ---- a machine that does not let it ---- */
+
+#define RDMA_CM "/dev/infiniband/rdma_cm"
+
+/* Who may not use the kernel's connection manager has no verbs, as if it were not there: auto takes another transport. */
+START_TEST(no_permission) {
+  struct tp_config c = {.bind_host = "", .peer_host = ""};
+  struct tp *tp = NULL;
+  agg_error_t err = {0};
+  ck_assert(chmod(RDMA_CM, 0600) == 0 && seteuid(65534) == 0);
+  int rc = OPS->open(&c, &tp, &err);
+  ck_assert(seteuid(0) == 0 && chmod(RDMA_CM, 0666) == 0);
+  ck_assert_int_eq(rc, AGG_ENOTSUP);
+  ck_assert_msg(strstr(err.text, "Permission denied") != NULL, "%s", err.text);
+}
+END_TEST
+
 /* ---- a device is taken away ---- */
 
 static int rings(const struct end *e) {
@@ -544,6 +563,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(t, names_of_no_rail, 0, 2);
   tcase_add_loop_test(t, closing_in_a_move, 0, 6);
   tcase_add_loop_test(t, peer_closes_in_a_move, 0, 6);
+  tcase_add_test(t, no_permission);
   tcase_add_test(t, device_removed);
   suite_add_tcase(s, t);
   return s;

@@ -208,7 +208,7 @@ static void settle(struct tp *tp, const struct tp_config *config, const struct t
 static int open_descriptors(struct tp *tp, agg_error_t *err) {
   tp->channel = rdma_create_event_channel();
   if (tp->channel == NULL) {
-    int absent = errno == ENODEV || errno == ENOENT || errno == ENOSYS;
+    int absent = errno == ENODEV || errno == ENOENT || errno == ENOSYS || errno == EACCES || errno == EPERM;
     return err_sys(err, absent ? AGG_ENOTSUP : AGG_ESYS, errno,
                    "the kernel's RDMA connection manager cannot be used (/dev/infiniband/rdma_cm)");
   }
