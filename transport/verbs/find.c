@@ -167,17 +167,19 @@ static const char *gid_type(uint32_t type) {
   return type == IBV_GID_TYPE_ROCE_V2 ? "RoCE v2" : type == IBV_GID_TYPE_ROCE_V1 ? "RoCE v1" : "InfiniBand";
 }
 
+/* One by one: the whole table is had only by who knows how many entries all ports have. */
 static const char *list_gids(struct ibv_context *ctx, int port, char *buf, size_t cap) {
-  struct ibv_gid_entry e[64];
-  ssize_t n = ibv_query_gid_table(ctx, e, ARRAY_LEN(e), 0);
+  struct ibv_port_attr pa = {0};
   size_t at = 0;
   str_copy(buf, cap, "none");
-  for (ssize_t i = 0; i < n && at < cap; i++) {
+  if (ibv_query_port(ctx, (uint8_t)port, &pa) != 0) return buf;
+  for (uint32_t i = 0; i < (uint32_t)pa.gid_tbl_len && at < cap; i++) {
+    struct ibv_gid_entry e;
     struct net_addr a;
     char host[64];
-    if (e[i].port_num != (uint32_t)port) continue;
-    gid_address(&e[i], &a);
-    at += (size_t)snprintf(buf + at, cap - at, "%s%u: %s %s", at > 0 ? ", " : "", e[i].gid_index, gid_type(e[i].gid_type),
+    if (ibv_query_gid_ex(ctx, (uint32_t)port, i, &e, 0) != 0) continue;
+    gid_address(&e, &a);
+    at += (size_t)snprintf(buf + at, cap - at, "%s%u: %s %s", at > 0 ? ", " : "", i, gid_type(e.gid_type),
                            explain_host((const struct sockaddr *)&a.ss, 0, host, sizeof host));
   }
   return buf;

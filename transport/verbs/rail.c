@@ -198,7 +198,8 @@ static void handle(struct rail *r, const struct ibv_async_event *e) {
       if (e->element.port_num == r->port_num) port_changed(r);
       break;
     case IBV_EVENT_GID_CHANGE:
-      LOG_INFO(r->tp->log, "verbs: %s: its addresses have changed; connections that are made from now on use them", r->name);
+      LOG_INFO(r->tp->log, "verbs: %s: its GIDs have changed; connections that are made from now on use the new ones, by the same address",
+               r->name);
       break;
     case IBV_EVENT_DEVICE_FATAL:
       goes_down(r, "failed: the device reports a fatal error; look at the kernel log");
