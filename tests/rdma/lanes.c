@@ -226,6 +226,25 @@ START_TEST(opened_away_from_home) {
 }
 END_TEST
 
+/* A port that is down at the start is a rail all the same: lanes go there when it is up. */
+START_TEST(down_at_the_start) {
+  struct lane la, lb;
+  struct lane_options o = {.index = 1};
+  rdma.devices = "";
+  bed_link(1, 0);
+  struct end *a = end_open(), *b = end_open();
+  ck_assert_uint_eq(OPS->rails(a->tp), 2);
+  ck_assert(OPS->reach(a->tp, b->address, b->address_len));
+  lanes_connect(&la, a, &lb, b, 1, &o);
+  ck_assert_ptr_nonnull(strstr(la.over, "rxe0:1"));
+  bed_link(1, 1);
+  UNTIL(at_rail(&la, "rxe1:1") && at_rail(&lb, "rxe1:1"));
+  lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
+}
+END_TEST
+
 /* A flap is shorter than what the port is given: nothing is lost, and the queue pair's retries bridge it. */
 START_TEST(flap_is_bridged) {
   struct rig r;
@@ -502,6 +521,22 @@ START_TEST(no_permission) {
 }
 END_TEST
 
+/* RoCE and iWARP do not meet, whatever their addresses: a pair of such nodes takes another transport. */
+START_TEST(fabrics_of_two_kinds) {
+  struct lane l;
+  rdma.devices = "rxe0";
+  struct end *a = end_open(), *b = end_open();
+  ck_assert(OPS->reach(a->tp, b->address, b->address_len) && OPS->reach(b->tp, a->address, a->address_len));
+  b->tp->rails[0].address.fabric = VERBS_IWARP;
+  b->address_len = OPS->address(b->tp, b->address);
+  ck_assert(!OPS->reach(a->tp, b->address, b->address_len) && !OPS->reach(b->tp, a->address, a->address_len));
+  lane_open(&l, a, b, 1, 1, NULL);
+  UNTIL(l.lost);
+  ck_assert_msg(strstr(l.text, "of the same kind") != NULL, "%s", l.text);
+  lane_close(&l);
+}
+END_TEST
+
 /* ---- a device is taken away ---- */
 
 static int rings(const struct end *e) {
@@ -549,6 +584,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(t, port_down_under_load, 0, 2);
   tcase_add_test(t, port_down_while_quiet);
   tcase_add_test(t, opened_away_from_home);
+  tcase_add_test(t, down_at_the_start);
   tcase_add_test(t, flap_is_bridged);
   tcase_add_test(t, only_port_down);
   tcase_add_loop_test(t, connection_fails_under_load, 0, 3);
@@ -564,6 +600,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(t, closing_in_a_move, 0, 6);
   tcase_add_loop_test(t, peer_closes_in_a_move, 0, 6);
   tcase_add_test(t, no_permission);
+  tcase_add_test(t, fabrics_of_two_kinds);
   tcase_add_test(t, device_removed);
   suite_add_tcase(s, t);
   return s;

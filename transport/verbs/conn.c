@@ -46,9 +46,9 @@ const char *conn_peer(const struct conn *c, char *buf, size_t cap) { return expl
 const char *conn_path(const struct conn *c, char *buf, size_t cap) {
   char own[64], peer[64];
   const struct rail *r = c->rail;
-  const char *kind = r->iwarp ? "iWARP" : r->port.link_layer == IBV_LINK_LAYER_ETHERNET ? "RoCE" : "InfiniBand";
+  static const char *const kinds[VERBS_FABRICS] = {"RoCE", "InfiniBand", "iWARP"};
   int n = snprintf(buf, cap, "%s (%s) to %s, %s", r->name, explain_host(rdma_get_local_addr(c->id), 0, own, sizeof own),
-                   explain_host(rdma_get_peer_addr(c->id), 0, peer, sizeof peer), kind);
+                   explain_host(rdma_get_peer_addr(c->id), 0, peer, sizeof peer), kinds[r->address.fabric]);
   if (!r->iwarp && n > 0 && (size_t)n < cap) snprintf(buf + n, cap - (size_t)n, ", MTU %u", c->mtu_bytes);
   return buf;
 }

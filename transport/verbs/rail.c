@@ -78,6 +78,7 @@ int rail_open(struct tp *tp, unsigned index, const struct found *f, agg_error_t 
     rc = err_sys(err, AGG_ESYS, errno, "%s cannot be queried", r->name);
     goto close_device;
   }
+  r->state = r->port.state == IBV_PORT_ACTIVE ? RAIL_UP : RAIL_DOWN;
   r->channel = ibv_create_comp_channel(r->ctx);
   if (r->channel == NULL) {
     rc = err_sys(err, AGG_ESYS, errno, "%s: no completion channel", r->name);

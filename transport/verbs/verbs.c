@@ -230,8 +230,9 @@ static int open_rails(struct tp *tp, const struct tp_config *config, const struc
     if (rc != AGG_OK) return rc;
     tp->n_rails++;
     char host[80];
-    LOG_INFO(tp->log, "verbs: %s at %s", tp->rails[i].name,
-             explain_host((const struct sockaddr *)&tp->rails[i].address.at.ss, 1, host, sizeof host));
+    LOG_INFO(tp->log, "verbs: %s at %s%s", tp->rails[i].name,
+             explain_host((const struct sockaddr *)&tp->rails[i].address.at.ss, 1, host, sizeof host),
+             rail_usable(&tp->rails[i]) ? "" : ", when its port comes up");
   }
   return n > 0 ? AGG_OK : n;
 }
@@ -288,7 +289,7 @@ static int verbs_reach(struct tp *tp, const void *address, size_t len) {
   unsigned n = verbs_address_decode(address, len, peers);
   for (unsigned i = 0; i < tp->n_rails; i++)
     for (unsigned k = 0; k < n; k++)
-      if (tp->rails[i].address.at.ss.ss_family == peers[k].at.ss.ss_family) return 1;
+      if (!tp->rails[i].address.down && !peers[k].down && verbs_may_meet(&tp->rails[i].address, &peers[k])) return 1;
   return 0;
 }
 
