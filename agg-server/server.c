@@ -151,6 +151,7 @@ static int make_events(struct server *s, agg_error_t *err) {
 static void describe_self(struct server *s) {
   if (gethostname(s->self.host, sizeof s->self.host) != 0) str_copy(s->self.host, sizeof s->self.host, "unknown");
   s->self.host[sizeof s->self.host - 1] = '\0';
+  s->self.place = net_place();
   s->self.pid = (uint32_t)getpid();
   s->self.reactors = s->reactors.n;
   s->self.rails = MIN_OF(reactor_rails(s->reactors.list[0]), (uint32_t)CONTROL_RAILS_MAX);

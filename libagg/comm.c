@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/net.h"
 #include "base/util.h"
 
 #define FLUSH_LIMIT_NS 2000000000ull /* for the last notices to be on their way when a communicator is destroyed */
@@ -51,6 +52,7 @@ static int describe_self(struct agg *a, struct control_node *self, agg_error_t *
   *self = (struct control_node){
       .pid = (uint32_t)getpid(), .reactors = a->n_reactors, .rails = MIN_OF(reactor_rails(a->reactors[0]), (uint32_t)CONTROL_RAILS_MAX)};
   str_copy(self->host, sizeof self->host, a->host);
+  self->place = net_place();
   self->addresses = calloc((size_t)a->n_reactors * PLANE_TPS_MAX, sizeof *self->addresses);
   if (self->addresses == NULL) return err_set(err, AGG_ENOMEM, "no memory for addresses");
   for (unsigned r = 0; r < a->n_reactors; r++) {

@@ -128,6 +128,7 @@ struct coordinator {
   uint8_t draining, closing;
   struct log_gate gate;
   char host[64];
+  uint64_t place; /* as a node's */
 };
 
 /* coordinator.c */

@@ -13,6 +13,7 @@
 #include <event2/event.h>
 
 #include "base/err.h"
+#include "base/net.h"
 #include "base/util.h"
 #include "coord.h"
 
@@ -280,6 +281,7 @@ static struct coordinator *coordinator_new(struct event_base *base, const struct
   TAILQ_INIT(&c->tombs);
   channel_set_init(&c->set, base);
   if (gethostname(c->host, sizeof c->host - 1) != 0) c->host[0] = '\0';
+  c->place = net_place();
   return c;
 }
 

@@ -180,14 +180,16 @@ static int has_shm(const struct control_node *n) {
   return 0;
 }
 
-/* Ranks say their host. A server has not spoken yet: it is here when the connection to it has the same address at both ends. */
+/* Ranks say their host, by name and by place: containers may share a name, machines of one image a place. A server has not spoken yet: it
+ * is here when the connection to it has the same address at both ends. */
 static int one_host(const struct group *g) {
-  const char *host = g->setup.nodes[0].host;
+  const struct control_node *first = &g->setup.nodes[0];
   for (uint32_t i = 0; i < g->size; i++) {
-    if (strcmp(g->setup.nodes[i].host, host) != 0 || !has_shm(&g->setup.nodes[i])) return 0;
+    const struct control_node *n = &g->setup.nodes[i];
+    if (strcmp(n->host, first->host) != 0 || n->place != first->place || !has_shm(n)) return 0;
   }
   for (uint32_t i = g->size; i < g->setup.n_nodes; i++) {
-    if (strcmp(host, g->c->host) != 0 || !channel_same_host(g->seats[i].session->ch)) return 0;
+    if (strcmp(first->host, g->c->host) != 0 || first->place != g->c->place || !channel_same_host(g->seats[i].session->ch)) return 0;
   }
   return 1;
 }
