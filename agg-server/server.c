@@ -157,6 +157,7 @@ static void describe_self(struct server *s) {
   struct calibration calibration;
   if (gethostname(s->self.host, sizeof s->self.host) != 0) str_copy(s->self.host, sizeof s->self.host, "unknown");
   s->self.host[sizeof s->self.host - 1] = '\0';
+  s->self.place = net_place();
   s->self.pid = (uint32_t)getpid();
   s->self.reactors = s->reactors.n;
   calibrate(s->log, &calibration);

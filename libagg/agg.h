@@ -147,7 +147,7 @@ typedef struct agg_config {
   uint64_t memory_limit; /* [AGG_MEMORY_LIMIT] bytes of communication buffers this process may hold; 0: 4 GiB */
 
   /* over RDMA devices, where there are some: -1 and 0 leave a value to the system or to the default */
-  char devices[256];     /* [AGG_DEVICES] "mlx5_0:1,mlx5_1": devices, or ports of devices, to use; empty: all whose port is active */
+  char devices[256];     /* [AGG_DEVICES] "mlx5_0:1,mlx5_1": devices, or ports of devices, to use; empty: all that have an address */
   int32_t gid_index;     /* [AGG_GID_INDEX] in the port's GID table, 0 to 255; -1: by the address that the route chooses */
   int32_t traffic_class; /* [AGG_TRAFFIC_CLASS] 0 to 255; -1 */
   int32_t service_level; /* [AGG_SERVICE_LEVEL] 0 to 15; -1 */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/net.h"
 #include "base/util.h"
 #include "describe.h"
 #include "pages.h"
@@ -57,6 +58,7 @@ static int describe_self(struct agg *a, struct control_node *self, agg_error_t *
   *self = (struct control_node){.pid = (uint32_t)getpid(), .reactors = a->n_reactors};
   describe_node(self, a->reactors[0], &a->calibration, a->config.memory_limit);
   str_copy(self->host, sizeof self->host, a->host);
+  self->place = net_place();
   self->addresses = calloc((size_t)a->n_reactors * PLANE_TPS_MAX, sizeof *self->addresses);
   if (self->addresses == NULL) return err_set(err, AGG_ENOMEM, "no memory for addresses");
   for (unsigned r = 0; r < a->n_reactors; r++) {

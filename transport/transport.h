@@ -37,7 +37,7 @@ struct tp_raddr {
 
 /* What only a transport over RDMA devices reads. -1 and 0 leave a value to the system or to the default. */
 struct tp_rdma {
-  const char *devices;   /* "mlx5_0:1,mlx5_1": devices, or ports of devices, to use; "": all whose port is active */
+  const char *devices;   /* "mlx5_0:1,mlx5_1": devices, or ports of devices, to use; "": all that have an address */
   int32_t gid_index;     /* in the port's GID table; -1: the one of the address chosen by route */
   int32_t traffic_class; /* 0 to 255; -1: the system's */
   int32_t service_level; /* 0 to 15; -1: the system's */

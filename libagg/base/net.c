@@ -1,17 +1,19 @@
 /*
- * Owns sockets' set-up: splitting and resolving names, listening, connecting, keepalive. Never reads or writes payload, and never waits
- * except in net_resolve and net_connect, whose comments say so.
+ * Owns sockets' set-up: splitting and resolving names, listening, connecting, keepalive; and where this process is. Never reads or writes
+ * payload, and never waits except in net_resolve and net_connect, whose comments say so.
  */
 #include "net.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -235,6 +237,24 @@ void net_tune(int fd, int seconds) {
   (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
   (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);
   (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+static uint64_t mix(uint64_t h, const void *bytes, size_t n) {
+  const unsigned char *at = bytes;
+  for (size_t i = 0; i < n; i++) h = (h ^ at[i]) * 0x100000001b3u; /* FNV-1a */
+  return h;
+}
+
+uint64_t net_place(void) {
+  char boot[36];
+  struct stat ns;
+  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t n = read(fd, boot, sizeof boot);
+  close(fd);
+  if (n != (ssize_t)sizeof boot || stat("/proc/self/ns/net", &ns) != 0) return 0;
+  uint64_t dev = ns.st_dev, ino = ns.st_ino, h = mix(0xcbf29ce484222325u, boot, sizeof boot);
+  return MAX_OF(mix(mix(h, &dev, sizeof dev), &ino, sizeof ino), (uint64_t)1);
 }
 
 /* The IPv4 address in network order, plain or mapped into IPv6: 1, or 0 when there is none. */

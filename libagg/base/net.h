@@ -31,6 +31,10 @@ int net_connect(const char *host, uint16_t port, int timeout_ms, int *fd, agg_er
 /* Turns on keepalive and TCP_USER_TIMEOUT so that a host that is gone is noticed within about `seconds`; no delay. */
 void net_tune(int fd, int seconds);
 
+/* A number for the network namespace of this host that the process is in: the same in all its processes, another one in other namespaces
+ * and on other hosts. 0: it cannot be told. */
+uint64_t net_place(void);
+
 int net_is_loopback(const struct net_addr *addr);
 uint16_t net_port(const struct net_addr *addr);
 /* "10.0.0.1:4000", "[::1]:4000". Returns buf. */

@@ -68,6 +68,7 @@ struct control_port {
 
 struct control_node {
   char host[64];
+  uint64_t place; /* net_place() */
   uint32_t pid;
   uint32_t reactors;
   uint32_t rails; /* NICs that lanes are dealt over, the most of its transports: 1 to CONTROL_RAILS_MAX */

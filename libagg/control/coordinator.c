@@ -13,6 +13,7 @@
 #include <event2/event.h>
 
 #include "base/err.h"
+#include "base/net.h"
 #include "base/util.h"
 #include "coord.h"
 

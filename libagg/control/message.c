@@ -281,6 +281,7 @@ struct message_nodes *message_nodes_make(const struct control_node *nodes, uint3
     struct control_node *from = (struct control_node *)(uintptr_t)&nodes[i]; /* protobuf-c has no const fields; packing only reads */
     ctl__node__init(to);
     to->host = from->host;
+    to->place = from->place;
     to->pid = from->pid;
     to->reactors = from->reactors;
     to->rails = from->rails;
@@ -331,6 +332,7 @@ int message_node_take(const Ctl__Node *from, struct control_node *to) {
   }
   memset(to, 0, sizeof *to);
   str_copy(to->host, sizeof to->host, from->host);
+  to->place = from->place;
   to->pid = from->pid;
   to->reactors = from->reactors;
   to->rails = from->rails;

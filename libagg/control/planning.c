@@ -75,13 +75,15 @@ static int compare_nodes(const void *a, const void *b, void *user) {
   const struct control_node *nodes = user;
   uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
   int order = strcmp(nodes[x].host, nodes[y].host);
+  if (order == 0) order = nodes[x].place < nodes[y].place ? -1 : nodes[x].place > nodes[y].place;
   if (order == 0) order = has_transport(&nodes[y], "shm") - has_transport(&nodes[x], "shm");
   return order != 0 ? order : x < y ? -1 : x > y;
 }
 
-/* Nodes share a host where they can share memory on it. Without shared memory each is by itself: its puts pass the network's stack. */
+/* Nodes share a host where they can share memory on it: containers may share a name, machines of one image a place. Without shared memory each
+ * is by itself: its puts pass the network's stack. */
 static int same_host(const struct control_node *a, const struct control_node *b) {
-  return strcmp(a->host, b->host) == 0 && has_transport(a, "shm") && has_transport(b, "shm");
+  return strcmp(a->host, b->host) == 0 && a->place == b->place && has_transport(a, "shm") && has_transport(b, "shm");
 }
 
 /* All ways out of the host that its nodes use, each once. 0: one of them is of unknown speed, or there is none. */

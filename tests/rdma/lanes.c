@@ -4,7 +4,10 @@
  * bed: -H 0 -t 400
  * builds: asan
  */
+#include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/lib/bed.h"
 #include "tests/lib/conform.h"
@@ -223,6 +226,25 @@ START_TEST(opened_away_from_home) {
 }
 END_TEST
 
+/* A port that is down at the start is a rail all the same: lanes go there when it is up. */
+START_TEST(down_at_the_start) {
+  struct lane la, lb;
+  struct lane_options o = {.index = 1};
+  rdma.devices = "";
+  bed_link(1, 0);
+  struct end *a = end_open(), *b = end_open();
+  ck_assert_uint_eq(OPS->rails(a->tp), 2);
+  ck_assert(OPS->reach(a->tp, b->address, b->address_len));
+  lanes_connect(&la, a, &lb, b, 1, &o);
+  ck_assert_ptr_nonnull(strstr(la.over, "rxe0:1"));
+  bed_link(1, 1);
+  UNTIL(at_rail(&la, "rxe1:1") && at_rail(&lb, "rxe1:1"));
+  lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
+}
+END_TEST
+
 /* A flap is shorter than what the port is given: nothing is lost, and the queue pair's retries bridge it. */
 START_TEST(flap_is_bridged) {
   struct rig r;
@@ -288,6 +310,20 @@ START_TEST(fails_on_the_way_home) {
 }
 END_TEST
 
+/* A peer that goes home puts its queue pair into error. On iWARP that closes the connection, which may be seen before its RESUME is. */
+START_TEST(left_before_it_is_said) {
+  struct rig r;
+  rig_open(&r, 1, "");
+  break_path(&r.la[0]);
+  UNTIL(at_rail(&r.la[0], "rxe1:1") && at_rail(&r.lb[0], "rxe1:1"));
+  UNTIL(r.lb[0].lane->spare != NULL && r.lb[0].lane->state == LANE_UP);
+  conn_cm(r.lb[0].lane->conn, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, 0);
+  run(r.s, 2, 30);
+  UNTIL(at_rail(&r.la[0], "rxe0:1") && at_rail(&r.lb[0], "rxe0:1"));
+  rig_close(&r, 1);
+}
+END_TEST
+
 /* The queue pair is put into error behind the transport's back, as a NIC does it. */
 START_TEST(queue_pair_in_error) {
   struct rig r;
@@ -297,6 +333,74 @@ START_TEST(queue_pair_in_error) {
   ck_assert_int_eq(ibv_modify_qp((_i ? &r.la[0] : &r.lb[0])->lane->conn->qp, &attr, IBV_QP_STATE), 0);
   UNTIL(r.la[0].lost && r.lb[0].lost);
   rig_close(&r, 1);
+}
+END_TEST
+
+/* ---- an acknowledgement that comes late ---- */
+
+static struct {
+  int (*real)(struct ibv_cq *cq, int max, struct ibv_wc *wc);
+  struct ibv_cq *cq; /* whose completion is held back */
+  struct ibv_wc wc;
+  int open;
+} dam;
+
+/* Keeps the completion of a connection's first message until the dam is opened. */
+static int dammed_poll(struct ibv_cq *cq, int max, struct ibv_wc *wc) {
+  int n = dam.real(cq, max, wc), kept = 0;
+  if (dam.open && dam.cq == cq && n < max) {
+    wc[n] = dam.wc;
+    dam.cq = NULL;
+    return n + 1;
+  }
+  for (int i = 0; i < n; i++) {
+    if (!dam.open && wc[i].wr_id >> 56 == WR_CONTROL && (wc[i].wr_id & 0x100) != 0) {
+      dam.cq = cq;
+      dam.wc = wc[i];
+    } else {
+      wc[kept++] = wc[i];
+    }
+  }
+  return kept;
+}
+
+/* Where the acknowledgement of an end's first message is lost, the other end is connected before it, and puts. 0: the passive end's */
+START_TEST(put_before_an_acknowledgement) {
+  struct lane l[2]; /* the active one is the first */
+  struct end *e[2];
+  const struct tp_src nothing = {0};
+  int late = !_i;
+  rdma.devices = "rxe0";
+  for (int i = 0; i < 2; i++) e[i] = end_open();
+  struct ibv_context *ctx = e[late]->tp->rails[0].ctx;
+  dam.real = ctx->ops.poll_cq;
+  ctx->ops.poll_cq = dammed_poll;
+  for (int i = 1; i >= 0; i--) lane_open(&l[i], e[i], e[!i], 1, i == 0, NULL);
+  UNTIL(dam.cq != NULL && l[!late].connected);
+  ck_assert(!l[late].connected);
+  OPS->put(l[!late].lane, &nothing, 1, (struct tp_raddr){0}, 0, 1);
+  UNTIL(l[late].notices == 1 || l[late].lost);
+  ck_assert_msg(l[late].connected && !l[late].lost, "%s", l[late].text);
+  dam.open = 1;
+  UNTIL(dam.cq == NULL);
+  lanes_alive(&l[0], &l[1]);
+  for (int i = 0; i < 2; i++) lane_close(&l[i]);
+}
+END_TEST
+
+/* The peer's CM has not forgotten the last connection of this queue pair number: the next attempt has another one. */
+START_TEST(stale_queue_pair_number) {
+  struct lane la, lb;
+  rdma.devices = "rxe0";
+  struct end *a = end_open(), *b = end_open();
+  lane_open(&la, a, b, 1, 1, NULL);
+  UNTIL(la.lane->spare->state == CONN_DIALING);
+  conn_cm(la.lane->spare, RDMA_CM_EVENT_REJECTED, VERBS_REJ_STALE, NULL, 0);
+  lane_open(&lb, b, a, 1, 0, NULL);
+  UNTIL((la.connected && lb.connected) || la.lost || lb.lost);
+  lanes_alive(&la, &lb);
+  lane_close(&la);
+  lane_close(&lb);
 }
 END_TEST
 
@@ -400,6 +504,71 @@ START_TEST(peer_closes_in_a_move) {
 }
 END_TEST
 
+/* ---- a machine that does not let it ---- */
+
+#define RDMA_CM "/dev/infiniband/rdma_cm"
+
+/* Who may not use the kernel's connection manager has no verbs, as if it were not there: auto takes another transport. */
+START_TEST(no_permission) {
+  struct tp_config c = {.bind_host = "", .peer_host = ""};
+  struct tp *tp = NULL;
+  agg_error_t err = {0};
+  ck_assert(chmod(RDMA_CM, 0600) == 0 && seteuid(65534) == 0);
+  int rc = OPS->open(&c, &tp, &err);
+  ck_assert(seteuid(0) == 0 && chmod(RDMA_CM, 0666) == 0);
+  ck_assert_int_eq(rc, AGG_ENOTSUP);
+  ck_assert_msg(strstr(err.text, "Permission denied") != NULL, "%s", err.text);
+}
+END_TEST
+
+/* RoCE and iWARP do not meet, whatever their addresses: a pair of such nodes takes another transport. */
+START_TEST(fabrics_of_two_kinds) {
+  struct lane l;
+  rdma.devices = "rxe0";
+  struct end *a = end_open(), *b = end_open();
+  ck_assert(OPS->reach(a->tp, b->address, b->address_len) && OPS->reach(b->tp, a->address, a->address_len));
+  b->tp->rails[0].address.fabric = VERBS_IWARP;
+  b->address_len = OPS->address(b->tp, b->address);
+  ck_assert(!OPS->reach(a->tp, b->address, b->address_len) && !OPS->reach(b->tp, a->address, a->address_len));
+  lane_open(&l, a, b, 1, 1, NULL);
+  UNTIL(l.lost);
+  ck_assert_msg(strstr(l.text, "of the same kind") != NULL, "%s", l.text);
+  lane_close(&l);
+}
+END_TEST
+
+/* ---- a device is taken away ---- */
+
+static int rings(const struct end *e) {
+  struct pollfd fd = {.fd = OPS->fd(e->tp), .events = POLLIN};
+  return OPS->arm(e->tp) || poll(&fd, 1, 0) != 0;
+}
+
+START_TEST(device_removed) {
+  struct rig r;
+  struct mem later;
+  rig_open(&r, 2, "");
+  for (int i = 0; i < 2; i++) r.la[i].lane->home_wait_ns = 60000000000;
+  start(r.s, 4, 60, 2);
+  ck_assert_int_eq(bed_run("rdma link del rxe1"), 0);
+  run(r.s, 4, 20);
+  UNTIL(r.a->tp->rails[1].removed && r.b->tp->rails[1].removed);
+  ck_assert(at_rail(&r.la[1], "rxe0:1") && at_rail(&r.lb[1], "rxe0:1"));
+  mem_open(&later, r.b, 1000, MEM_PLAIN, 0); /* is registered where it can be */
+  r.s[2].to->on_notice = NULL;
+  pattern_fill(r.s[2].source.at, 1000, 5);
+  put_one(&r.la[1], &r.s[2].source, 0, 1000, mem_raddr(&r.lb[1], &later, 0), 77, 0);
+  uint32_t before = r.lb[1].notices;
+  UNTIL(r.lb[1].notices > before);
+  pattern_check(later.at, 1000, 5);
+  settle();
+  ck_assert(!rings(r.a) && !rings(r.b)); /* what the kernel has closed wakes nobody */
+  mem_close(&later);
+  rig_close(&r, 2);
+  ck_assert_int_eq(bed_run("rdma link add rxe1 type rxe netdev d1"), 0);
+}
+END_TEST
+
 Suite *make_suite(void) {
   bed_devices(2);
   struct tp *tp = NULL;
@@ -415,17 +584,24 @@ Suite *make_suite(void) {
   tcase_add_loop_test(t, port_down_under_load, 0, 2);
   tcase_add_test(t, port_down_while_quiet);
   tcase_add_test(t, opened_away_from_home);
+  tcase_add_test(t, down_at_the_start);
   tcase_add_test(t, flap_is_bridged);
   tcase_add_test(t, only_port_down);
   tcase_add_loop_test(t, connection_fails_under_load, 0, 3);
   tcase_add_loop_test(t, fails_on_the_way_home, 0, 2);
+  tcase_add_test(t, left_before_it_is_said);
   tcase_add_loop_test(t, queue_pair_in_error, 0, 2);
+  tcase_add_loop_test(t, put_before_an_acknowledgement, 0, 2);
+  tcase_add_test(t, stale_queue_pair_number);
   tcase_add_test(t, old_names_hold);
   tcase_add_test(t, asked_about_memory_that_went);
   tcase_add_loop_test(t, window_went_before_a_move, 0, 2);
   tcase_add_loop_test(t, names_of_no_rail, 0, 2);
   tcase_add_loop_test(t, closing_in_a_move, 0, 6);
   tcase_add_loop_test(t, peer_closes_in_a_move, 0, 6);
+  tcase_add_test(t, no_permission);
+  tcase_add_test(t, fabrics_of_two_kinds);
+  tcase_add_test(t, device_removed);
   suite_add_tcase(s, t);
   return s;
 }

@@ -140,6 +140,28 @@ START_TEST(missing_ranks_are_named) {
 }
 END_TEST
 
+/* One host is one name and one place: only then is one lane enough. Containers of one name are apart, and so are hosts of one image. */
+START_TEST(one_host_is_name_and_place) {
+  static const struct {
+    const char *host[2];
+    uint64_t place[2];
+    uint32_t lanes;
+  } rows[] = {{{"a", "a"}, {7, 7}, 1}, {{"a", "a"}, {7, 8}, 2}, {{"a", "b"}, {7, 7}, 2}, {{"a", "a"}, {0, 0}, 1}};
+  init(2);
+  for (uint32_t i = 0; i < 2; i++) {
+    snprintf(m[i].self.host, sizeof m[i].self.host, "%s", rows[_i].host[i]);
+    m[i].self.place = rows[_i].place[i];
+    rig_join(&m[i]);
+  }
+  for (uint32_t i = 0; i < 2; i++) {
+    rig_joined(&m[i]);
+    ck_assert_msg(m[i].rc == AGG_OK, "%s", m[i].err.text);
+    ck_assert_uint_eq(m[i].setup.plan.lanes, rows[_i].lanes);
+  }
+  end(2);
+}
+END_TEST
+
 /* Lanes are dealt over NICs: as many as the node with the most has. */
 START_TEST(lanes_follow_the_rails) {
   static const struct { uint32_t rails[2], asked, lanes; } rows[] = {{{1, 1}, 0, 2}, {{1, 4}, 0, 4}, {{8, 3}, 0, 8}, {{2, 4}, 3, 3}};
@@ -518,6 +540,7 @@ Suite *make_suite(void) {
   tcase_add_test(join, members_wait_for_a_coordinator_that_starts_later);
   tcase_add_test(join, nobody_listens);
   tcase_add_test(join, missing_ranks_are_named);
+  tcase_add_loop_test(join, one_host_is_name_and_place, 0, 4);
   tcase_add_loop_test(join, lanes_follow_the_rails, 0, 4);
   tcase_add_test(join, ranks_that_disagree);
   tcase_add_test(join, who_comes_after_a_mismatch_hears_of_it_once);

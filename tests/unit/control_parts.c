@@ -146,6 +146,7 @@ static struct control_setup make_setup(uint32_t workers, uint32_t servers) {
     n->pid = i;
     n->reactors = 2;
     n->rails = 3;
+    n->place = i * 0x123456789abcdefu;
     n->n_addresses = 2;
     n->addresses = calloc(2, sizeof *n->addresses);
     for (uint32_t k = 0; k < 2; k++) {
@@ -188,6 +189,7 @@ START_TEST(setup_there_and_back) {
   for (uint32_t i = 0; i < s.n_nodes; i++) {
     ck_assert_str_eq(t.nodes[i].host, s.nodes[i].host);
     ck_assert_uint_eq(t.nodes[i].rails, 3);
+    ck_assert_uint_eq(t.nodes[i].place, s.nodes[i].place);
     ck_assert_mem_eq(t.nodes[i].addresses, s.nodes[i].addresses, 2 * sizeof(struct control_address));
   }
   message_free(m);

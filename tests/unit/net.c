@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -315,12 +317,34 @@ START_TEST(tuning_bounds_the_silence) {
 }
 END_TEST
 
+/* The same in every process here, another one in a network namespace of its own. */
+START_TEST(a_place_is_a_namespace) {
+  uint64_t here = net_place(), child = 0;
+  int fds[2];
+  ck_assert(here != 0 && here == net_place() && pipe2(fds, O_CLOEXEC) == 0);
+  for (int apart = 0; apart < 2; apart++) {
+    pid_t pid = fork();
+    if (pid == 0) {
+      int moved = !apart || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
+      child = moved ? net_place() : 0; /* 0: not allowed here */
+      _exit(write(fds[1], &child, sizeof child) == sizeof child ? 0 : 1);
+    }
+    ck_assert(pid > 0 && read(fds[0], &child, sizeof child) == sizeof child && waitpid(pid, NULL, 0) == pid);
+    ck_assert_msg(apart ? child != here : child == here, "apart %d: %llx, here %llx", apart, (unsigned long long)child,
+                  (unsigned long long)here);
+  }
+  close(fds[0]);
+  close(fds[1]);
+}
+END_TEST
+
 Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("net");
   TCase *t = tcase_create("net");
   tcase_add_loop_test(t, good_addresses_are_split, 0, (int)ARRAY_LEN(good));
   tcase_add_loop_test(t, bad_addresses_are_refused_and_quoted, 0, (int)ARRAY_LEN(bad));
+  tcase_add_test(t, a_place_is_a_namespace);
   tcase_add_test(t, a_host_must_fit);
   tcase_add_loop_test(t, literals_are_resolved_and_printed, 0, (int)ARRAY_LEN(literals));
   tcase_add_test(t, an_unknown_host_is_named);

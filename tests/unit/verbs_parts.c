@@ -196,6 +196,26 @@ START_TEST(address_bytes) {
   ck_assert_str_eq(net_format(&out[0].at, text, sizeof text), "10.1.2.3:4660");
   ck_assert_str_eq(net_format(&out[1].at, text, sizeof text), "[2001:db8::7]:80");
   ck_assert(out[0].prefix == 24 && out[1].prefix == 64);
+  ck_assert(out[0].fabric == VERBS_ROCE && out[1].fabric == VERBS_ROCE);
+  in[0].fabric = VERBS_IWARP;
+  in[1].fabric = VERBS_INFINIBAND;
+  in[1].down = 1;
+  ck_assert_uint_eq(verbs_address_encode(in, 2, blob), len);
+  ck_assert(blob[4] == 0x24 && blob[12] == 0x96);
+  ck_assert_uint_eq(verbs_address_decode(blob, len, out), 2);
+  ck_assert(out[0].fabric == VERBS_IWARP && out[1].fabric == VERBS_INFINIBAND && !out[0].down && out[1].down);
+}
+END_TEST
+
+/* InfiniBand, RoCE and iWARP do not talk to one another, nor IPv4 to IPv6; either end finds the same. */
+START_TEST(fabrics) {
+  struct verbs_address a[2 * VERBS_FABRICS];
+  for (int i = 0; i < 2 * VERBS_FABRICS; i++) {
+    a[i] = addr(i % 2 == 0 ? "10.1.2.3" : "2001:db8::7", 80, 24);
+    a[i].fabric = (uint8_t)(i / 2);
+  }
+  for (int i = 0; i < 2 * VERBS_FABRICS; i++)
+    for (int k = 0; k < 2 * VERBS_FABRICS; k++) ck_assert_int_eq(verbs_may_meet(&a[i], &a[k]), i == k);
 }
 END_TEST
 
@@ -224,8 +244,8 @@ START_TEST(address_malformed) {
   static const struct {
     unsigned at;
     unsigned char value;
-  } changes[] = {{0, 'T'}, {1, 0}, {1, 2}, {2, 0}, {2, 1},  {2, 3},  {2, 9},   {2, 255},
-                 {3, 1},   {4, 0}, {4, 5}, {4, 6}, {5, 33}, {12, 4}, {13, 129}};
+  } changes[] = {{0, 'T'}, {1, 0}, {1, 2}, {2, 0},    {2, 1},    {2, 3},     {2, 9},  {2, 255}, {3, 1},
+                 {4, 0},   {4, 5}, {4, 6}, {4, 0x34}, {4, 0xb4}, {12, 0xf6}, {5, 33}, {12, 4},  {13, 129}};
   for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
     memcpy(bad, good, sizeof bad);
     bad[changes[i].at] = changes[i].value;
@@ -303,6 +323,10 @@ START_TEST(every_cm_event_has_words) {
   }
   ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_ADDR_ERROR, -EHOSTUNREACH, text, sizeof text), "ip route get"));
   ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, 28, text, sizeof text), "28"));
+  ck_assert_ptr_null(strstr(text, "nobody listens"));
+  ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, VERBS_REJ_STALE, text, sizeof text), "not forgotten an earlier"));
+  ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, VERBS_REJ_SERVICE, text, sizeof text), "nobody listens"));
+  ck_assert_ptr_nonnull(strstr(explain_cm(RDMA_CM_EVENT_REJECTED, -ECONNREFUSED, text, sizeof text), "nobody listens"));
 }
 END_TEST
 
@@ -409,6 +433,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, control_bytes);
   tcase_add_test(t, control_malformed);
   tcase_add_test(t, address_bytes);
+  tcase_add_test(t, fabrics);
   tcase_add_test(t, address_full);
   tcase_add_test(t, address_malformed);
   tcase_add_test(t, address_random);

@@ -132,6 +132,11 @@ static void stranger_event(struct tp *tp, struct stranger *s, enum rdma_cm_event
   rdma_destroy_id(id);
 }
 
+static void listener_gone(struct tp *tp, const struct rdma_cm_id *id) {
+  for (unsigned i = 0; i < tp->n_rails; i++)
+    if (tp->rails[i].listener == id) rail_removed(&tp->rails[i]);
+}
+
 /* The event is acknowledged before it is acted on, since acting may destroy the identifier, which waits for that. */
 static int one_event(struct tp *tp) {
   struct rdma_cm_event *e;
@@ -150,6 +155,7 @@ static int one_event(struct tp *tp) {
   }
   struct conn *c = conn_of(tp, id);
   struct stranger *s = c == NULL ? stranger_of(tp, id) : NULL;
+  if (event == RDMA_CM_EVENT_DEVICE_REMOVAL) listener_gone(tp, id);
   if (c != NULL)
     conn_cm(c, event, status, private_data, len);
   else if (s != NULL)

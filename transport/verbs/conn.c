@@ -46,9 +46,9 @@ const char *conn_peer(const struct conn *c, char *buf, size_t cap) { return expl
 const char *conn_path(const struct conn *c, char *buf, size_t cap) {
   char own[64], peer[64];
   const struct rail *r = c->rail;
-  const char *kind = r->iwarp ? "iWARP" : r->port.link_layer == IBV_LINK_LAYER_ETHERNET ? "RoCE" : "InfiniBand";
+  static const char *const kinds[VERBS_FABRICS] = {"RoCE", "InfiniBand", "iWARP"};
   int n = snprintf(buf, cap, "%s (%s) to %s, %s", r->name, explain_host(rdma_get_local_addr(c->id), 0, own, sizeof own),
-                   explain_host(rdma_get_peer_addr(c->id), 0, peer, sizeof peer), kind);
+                   explain_host(rdma_get_peer_addr(c->id), 0, peer, sizeof peer), kinds[r->address.fabric]);
   if (!r->iwarp && n > 0 && (size_t)n < cap) snprintf(buf + n, cap - (size_t)n, ", MTU %u", c->mtu_bytes);
   return buf;
 }
@@ -56,6 +56,7 @@ const char *conn_path(const struct conn *c, char *buf, size_t cap) {
 /* ---- made and gone ---- */
 
 static int conn_new(struct tp_lane *lane, struct rail *rail, enum verbs_hello_kind kind, struct conn **out, agg_error_t *err) {
+  if (rail->removed) return err_set(err, AGG_ESYS, "%s was removed", rail->name);
   struct conn *c = calloc(1, sizeof *c);
   if (c == NULL) return err_set(err, AGG_ENOMEM, "no memory for a connection");
   struct conn *other = lane->conn != NULL ? lane->conn : lane->spare;
@@ -134,7 +135,8 @@ static int to_init(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
   int mask = 0;
   if (rdma_init_qp_attr(c->id, &attr, &mask) != 0)
-    return err_sys(err, AGG_ESYS, errno, "%s: no attributes for a queue pair", c->rail->name);
+    return err_sys(err, c->dialed ? AGG_ESYS : AGG_EPEER, errno, "%s: no attributes for a queue pair%s", c->rail->name,
+                   c->dialed ? "" : ": the peer has taken its request back");
   attr.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   int rc = ibv_modify_qp(c->qp, &attr, mask);
   return rc == 0 ? AGG_OK : err_sys(err, AGG_ESYS, rc, "%s: a queue pair cannot be initialised", c->rail->name);
@@ -299,7 +301,7 @@ static void send_probe(struct conn *c) {
   if (c->probe_sent) return;
   c->probe_sent = 1;
   int rc = post_control(c, &m, MAX_OF(c->mtu_bytes, VERBS_CONTROL_BYTES));
-  if (rc != 0) conn_fail(c, FAULT_LOCAL, "the first message cannot be posted: %s", strerror(rc));
+  if (rc != 0) conn_fail_call(c, rc, "the first message cannot be posted");
 }
 
 /* The peer has accepted. establish: the last step is ours (not on iWARP, where the kernel has done it). */
@@ -368,7 +370,9 @@ static void rejected(struct conn *c, int status, const void *private_data, size_
   char text[VERBS_TEXT_MAX];
   int reason = verbs_reject_decode(private_data, len);
   c->reject = (uint8_t)reason;
-  failed_early(c, FAULT_PEER, reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
+  int stale = reason == 0 && status == VERBS_REJ_STALE; /* another attempt gets another number */
+  failed_early(c, stale ? FAULT_PATH : FAULT_PEER,
+               reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
 }
 
 void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const void *private_data, size_t len) {
@@ -431,7 +435,7 @@ void conn_probe_seen(struct conn *c) {
 
 static void when_drained(struct conn *c) {
   if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
-  destroy_qp(c, 0);
+  destroy_qp(c, 1); /* after a time-out something may still lie in the queue */
   move(c, CONN_DRAINED, 0);
   lane_conn_drained(c->lane, c);
 }
@@ -459,6 +463,11 @@ void conn_fail(struct conn *c, enum verbs_fault fault, const char *fmt, ...) {
   to_error(c);
   mark_end(c);
   move(c, CONN_DRAINING, VERBS_DRAIN_NS);
+}
+
+/* A device that was taken away says EIO. */
+void conn_fail_call(struct conn *c, int rc, const char *what) {
+  conn_fail(c, rc == EIO || rc == ENODEV ? FAULT_PATH : FAULT_LOCAL, "%s: %s", what, strerror(rc));
 }
 
 static void probe_failed(struct conn *c) {
@@ -526,6 +535,10 @@ static void received(struct conn *c, const struct ibv_wc *wc, uint32_t arg) {
     bad_completion(c, wc, 1);
     return;
   }
+  if (c->state == CONN_PROBING && c->probe_seen) { /* the peer says more: it has our first message, be its acknowledgement lost or late */
+    c->probe_acked = 1;
+    open_when_probed(c);
+  }
   if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM && c->use_imm) {
     conn_arrived(c, ntohl(wc->imm_data), wc->byte_len);
     return; /* its receive is posted again when the notice has been told: a lane that is not polled holds its peer up */
@@ -573,5 +586,5 @@ void conn_completed(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint
 void conn_refill(struct conn *c) {
   if (c->unposted == 0 || c->qp == NULL || (c->state != CONN_OPEN && c->state != CONN_PROBING)) return;
   int rc = post_receives(c);
-  if (rc != 0) conn_fail(c, FAULT_LOCAL, "receives cannot be posted: %s", strerror(rc));
+  if (rc != 0) conn_fail_call(c, rc, "receives cannot be posted");
 }

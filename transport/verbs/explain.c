@@ -66,6 +66,16 @@ const char *explain_wc(const struct ibv_wc *wc, int receiving, char *buf, size_t
 
 /* ---- the CM ---- */
 
+/* By the CM there, not by a process. iWARP gives an errno. */
+static void explain_rejected(int status, char *buf, size_t cap) {
+  const char *what = status == VERBS_REJ_SERVICE || status < 0
+                         ? "nobody listens there (rejected, reason %d): that process has ended, or is not of this job"
+                     : status == VERBS_REJ_STALE
+                         ? "its host has not forgotten an earlier connection with the same queue pair number (rejected, reason %d)"
+                         : "its host's connection manager rejected the request (reason %d): look at both hosts' kernel logs";
+  snprintf(buf, cap, what, status);
+}
+
 const char *explain_cm(enum rdma_cm_event_type event, int status, char *buf, size_t cap) {
   char sys[96] = "";
   const char *reason = status < 0 ? strerror_r(-status, sys, sizeof sys) : "";
@@ -83,7 +93,7 @@ const char *explain_cm(enum rdma_cm_event_type event, int status, char *buf, siz
                "its host does not answer connection requests: it is down, has no RDMA device there, or a firewall drops UDP port 4791");
       break;
     case RDMA_CM_EVENT_REJECTED:
-      snprintf(buf, cap, "nobody listens there (rejected, reason %d): that process has ended, or is not of this job", status);
+      explain_rejected(status, buf, cap);
       break;
     case RDMA_CM_EVENT_CONNECT_ERROR:
       snprintf(buf, cap, "the connection could not be made: %s", reason[0] != '\0' ? reason : "the peer gave up");

@@ -37,7 +37,7 @@ struct search {
   struct net_addr prefer[8]; /* what the own data sockets are to be bound to */
   int n_prefer;
   struct found *found;
-  unsigned n_found;
+  unsigned n_found, n_active;
 };
 
 /* ---- what is asked for ---- */
@@ -167,17 +167,19 @@ static const char *gid_type(uint32_t type) {
   return type == IBV_GID_TYPE_ROCE_V2 ? "RoCE v2" : type == IBV_GID_TYPE_ROCE_V1 ? "RoCE v1" : "InfiniBand";
 }
 
+/* One by one: the whole table is had only by who knows how many entries all ports have. */
 static const char *list_gids(struct ibv_context *ctx, int port, char *buf, size_t cap) {
-  struct ibv_gid_entry e[64];
-  ssize_t n = ibv_query_gid_table(ctx, e, ARRAY_LEN(e), 0);
+  struct ibv_port_attr pa = {0};
   size_t at = 0;
   str_copy(buf, cap, "none");
-  for (ssize_t i = 0; i < n && at < cap; i++) {
+  if (ibv_query_port(ctx, (uint8_t)port, &pa) != 0) return buf;
+  for (uint32_t i = 0; i < (uint32_t)pa.gid_tbl_len && at < cap; i++) {
+    struct ibv_gid_entry e;
     struct net_addr a;
     char host[64];
-    if (e[i].port_num != (uint32_t)port) continue;
-    gid_address(&e[i], &a);
-    at += (size_t)snprintf(buf + at, cap - at, "%s%u: %s %s", at > 0 ? ", " : "", e[i].gid_index, gid_type(e[i].gid_type),
+    if (ibv_query_gid_ex(ctx, (uint32_t)port, i, &e, 0) != 0) continue;
+    gid_address(&e, &a);
+    at += (size_t)snprintf(buf + at, cap - at, "%s%u: %s %s", at > 0 ? ", " : "", i, gid_type(e.gid_type),
                            explain_host((const struct sockaddr *)&a.ss, 0, host, sizeof host));
   }
   return buf;
@@ -214,24 +216,30 @@ static int look_at_port(struct search *s, struct ibv_context *ctx, const char *d
   struct net_addr only = {0};
   struct verbs_address address;
   char why[160];
-  int named = wanted_port(s, device, port) != NULL, ethernet;
+  int named = wanted_port(s, device, port) != NULL, ethernet, active;
   if (s->n_wanted > 0 && !named) return AGG_OK;
   if (ibv_query_port(ctx, (uint8_t)port, &pa) != 0) return refuse(s, named, err, device, port, "cannot be queried");
   ethernet = pa.link_layer == IBV_LINK_LAYER_ETHERNET;
-  if (pa.state != IBV_PORT_ACTIVE) {
+  active = pa.state == IBV_PORT_ACTIVE;
+  if (!active) {
     snprintf(
         why, sizeof why, "is not active but %s: %s", ibv_port_state_str(pa.state),
         pa.state == IBV_PORT_INIT && !ethernet ? "no subnet manager has configured it" : "its link is down, or its interface is not up");
-    return refuse(s, named, err, device, port, why);
+    int rc = refuse(s, named, err, device, port, why);
+    if (named || s->rdma->gid_index >= 0) return rc; /* a port that is down may not have its GIDs yet */
   }
   if (s->rdma->gid_index >= 0) {
     int rc = check_gid(s, ctx, device, port, ethernet, &only, err);
     if (rc != AGG_OK) return rc;
   }
   if (!find_address(s, device, port, only.len != 0 ? &only : NULL, &address))
-    return refuse(s, named || only.len != 0, err, device, port,
-                  "has no IP address that other hosts know: connections are made by address, so give its interface one");
+    return !active ? AGG_OK
+                   : refuse(s, named || only.len != 0, err, device, port,
+                            "has no IP address that other hosts know: connections are made by address, so give its interface one");
   if (s->n_found == VERBS_RAILS_MAX) return refuse(s, named, err, device, port, "is one too many: at most 8 are used");
+  address.fabric = ctx->device->transport_type == IBV_TRANSPORT_IWARP ? VERBS_IWARP : ethernet ? VERBS_ROCE : VERBS_INFINIBAND;
+  address.down = !active;
+  s->n_active += (unsigned)active;
   struct found *f = &s->found[s->n_found++];
   *f = (struct found){.port_num = (uint8_t)port, .sgid_index = s->rdma->gid_index, .address = address};
   str_copy(f->device, sizeof f->device, device);
@@ -300,7 +308,7 @@ int verbs_find(const struct tp_config *config, const struct tp_rdma *rdma, struc
   }
   for (int i = 0; i < s.n_list && rc == AGG_OK; i++) rc = look_at_device(&s, s.list[i], err);
   if (rc == AGG_OK) rc = check_all_used(&s, err);
-  if (rc == AGG_OK && s.n_found == 0) rc = err_set(err, AGG_ENOTSUP, "no RDMA port can be used: %s", s.skipped);
+  if (rc == AGG_OK && s.n_active == 0) rc = err_set(err, AGG_ENOTSUP, "no RDMA port can be used: %s", s.skipped);
   if (s.list != NULL) ibv_free_device_list(s.list);
   sort_found(&s);
   return rc == AGG_OK ? (int)s.n_found : rc;

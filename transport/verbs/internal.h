@@ -61,6 +61,7 @@ struct rail {
   struct tp *tp;
   unsigned index;
   uint8_t state, iwarp, port_num;
+  uint8_t removed;           /* the device was taken away: it stays down, and no call on it succeeds any more */
   char name[VERBS_NAME_MAX]; /* "mlx5_0:1" */
   struct ibv_context *ctx;
   struct ibv_device_attr device;
@@ -89,6 +90,7 @@ int rail_open(struct tp *tp, unsigned index, const struct found *found, agg_erro
 void rail_close(struct rail *r);
 void rail_async(struct rail *r);                 /* something on its async descriptor */
 void rail_time(struct rail *r, uint64_t now_ns); /* whether a shaky port has had its time */
+void rail_removed(struct rail *r);               /* its device is gone */
 int rail_usable(const struct rail *r);           /* not down */
 uint8_t rail_mtu(const struct rail *r);          /* enum ibv_mtu: the port's, or less as set */
 
@@ -104,7 +106,7 @@ struct domain {
 /* A region in one domain, on every rail. */
 struct mr_part {
   struct domain *domain;
-  struct ibv_mr *mr[VERBS_RAILS_MAX];
+  struct ibv_mr *mr[VERBS_RAILS_MAX]; /* NULL on a rail whose device was removed before */
   struct mr_part *next;
 };
 
@@ -188,13 +190,15 @@ struct conn {
 /* Starts to connect `lane` from `rail` to a peer's address. AGG_ESYS, AGG_ENOMEM. */
 int conn_dial(struct tp_lane *lane, struct rail *rail, const struct verbs_address *to, enum verbs_hello_kind kind, struct conn **conn,
               agg_error_t *err);
-/* Accepts a request for `lane`; id is taken over, also when it fails. */
+/* Accepts a request for `lane`; id is taken over, also when it fails. AGG_EPEER: the peer has taken it back; as conn_dial. */
 int conn_accept(struct tp_lane *lane, struct rail *rail, struct rdma_cm_id *id, const struct verbs_hello *hello, struct conn **conn,
                 agg_error_t *err);
 /* Something of the CM's about it. private: data that came along. */
 void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const void *private_data, size_t len);
 /* The queue pair goes into error; what was posted comes back, then the lane is told (lane_drained). Only the first reason is kept. */
 void conn_fail(struct conn *c, enum verbs_fault fault, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same after a call on its queue pair has failed with this errno: "a put cannot be posted: ...". */
+void conn_fail_call(struct conn *c, int rc, const char *what);
 /* At once: no write of the peer's lands through it when it returns. Takes NULL. */
 void conn_kill(struct conn *c);
 void conn_time(struct conn *c, uint64_t now_ns);
@@ -364,7 +368,9 @@ void cm_fini(struct tp *tp);
 const char *explain_wc(const struct ibv_wc *wc, int receiving, char *buf, size_t cap);
 const char *explain_cm(enum rdma_cm_event_type event, int status, char *buf, size_t cap);
 const char *explain_reject(int reason);
-enum verbs_fault explain_fault(enum ibv_wc_status status);                                 /* whom a failed completion speaks against */
+#define VERBS_REJ_SERVICE 8                                /* reasons of the CM's own (InfiniBand's numbers): nobody listens there */
+#define VERBS_REJ_STALE 10                                 /* it remembers an earlier connection of this queue pair number */
+enum verbs_fault explain_fault(enum ibv_wc_status status); /* whom a failed completion speaks against */
 int explain_memory(agg_error_t *err, int errno_value, size_t bytes, const struct rail *r); /* why memory cannot be registered */
 const char *explain_host(const struct sockaddr *sa, int with_port, char *buf, size_t cap);
 
@@ -409,8 +415,9 @@ void verbs_ready(struct tp_lane *l); /* it has something to tell */
 void verbs_unready(struct tp_lane *l);
 void verbs_timer_by(struct tp *tp, uint64_t when_ns);
 int verbs_watch(struct tp *tp, int fd, uint64_t what); /* 0 or errno */
-uint64_t verbs_mtu_bytes(unsigned mtu);                /* of enum ibv_mtu */
-int verbs_conn_add(struct tp *tp, struct conn *c);     /* gives it index and generation; AGG_ENOMEM, AGG_ELIMIT */
+void verbs_unwatch(struct tp *tp, int fd);
+uint64_t verbs_mtu_bytes(unsigned mtu);            /* of enum ibv_mtu */
+int verbs_conn_add(struct tp *tp, struct conn *c); /* gives it index and generation; AGG_ENOMEM, AGG_ELIMIT */
 void verbs_conn_remove(struct tp *tp, struct conn *c);
 struct conn *verbs_conn_of(struct tp *tp, uint64_t wr_id); /* NULL: gone */
 

@@ -35,7 +35,7 @@ void lane_make_candidates(struct tp_lane *l) {
   for (unsigned own = 0; own < tp->n_rails; own++) {
     for (unsigned peer = 0; peer < l->n_peers; peer++) {
       struct candidate c = {.own = (uint8_t)own, .peer = (uint8_t)peer};
-      if (tp->rails[own].address.at.ss.ss_family != l->peers[peer].at.ss.ss_family) continue;
+      if (!verbs_may_meet(&tp->rails[own].address, &l->peers[peer])) continue;
       unsigned at = l->n_candidates++;
       for (; at > 0 && cost(l, &l->candidates[at - 1]) > cost(l, &c); at--) l->candidates[at] = l->candidates[at - 1];
       l->candidates[at] = c;
@@ -54,8 +54,9 @@ static int pick(const struct tp_lane *l) {
   unsigned best_fresh = 0;
   for (unsigned i = 0; i < l->n_candidates; i++) {
     const struct candidate *c = &l->candidates[i];
-    unsigned f = fresh(l, c);
+    unsigned f = 2 * fresh(l, c);
     if ((l->tried >> i & 1) || !rail_usable(&l->tp->rails[c->own]) || f == 0) continue;
+    f += !l->peers[c->peer].down;
     if (best >= 0 && f <= best_fresh) continue;
     best = (int)i;
     best_fresh = f;
@@ -106,7 +107,7 @@ void lane_dial_next(struct tp_lane *l) {
     str_copy(l->text, sizeof l->text, err.text);
   }
   if (l->n_candidates == 0) {
-    lane_lost(l, "no port here has an address of the same family (IPv4, IPv6) as the peer's");
+    lane_lost(l, "no port here has a fabric of the same kind and an address of the same family (IPv4, IPv6) as the peer's");
   } else if (l->state == LANE_MOVING || l->hope) { /* another round, until the time is over */
     l->tried = 0;
     l->hope = 0;
@@ -145,7 +146,8 @@ void lane_conn_drained(struct tp_lane *l, struct conn *c) {
     return;
   }
   if (l->state != LANE_UP) return;
-  if (c->fault != FAULT_PATH || !lane_can_move(l)) {
+  int left = l->spare != NULL && !l->spare->dialed; /* by a peer that moves: on iWARP it looks as if it had closed */
+  if (!left && (c->fault != FAULT_PATH || !lane_can_move(l))) {
     str_copy(why, sizeof why, c->text); /* c goes with the lane */
     lane_lost(l, "%s", why);
     return;
@@ -197,7 +199,7 @@ void lane_resume_when_drained(struct tp_lane *l) {
     struct verbs_control m = {.type = VERBS_RESUME, .a = l->received};
     int rc = post_control(c, &m, VERBS_CONTROL_BYTES);
     if (rc != 0) {
-      conn_fail(c, FAULT_LOCAL, "a message cannot be posted: %s", strerror(rc));
+      conn_fail_call(c, rc, "a message cannot be posted");
       return;
     }
     l->resume_sent = 1;

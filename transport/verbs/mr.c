@@ -2,7 +2,8 @@
  * Owns protection domains and registered memory. A domain of the contract is a protection domain on every rail: a peer whose queue pair is
  * in one can name regions of that one only. Regions of domain 0 are registered in every domain there is. Never looks at a lane's state.
  *
- * Every region is registered on every rail at once, so that a lane that moves to another rail finds its memory there.
+ * Every region is registered on every rail at once, so that a lane that moves to another rail finds its memory there. A rail whose device
+ * was removed has none.
  */
 #include <assert.h>
 #include <errno.h>
@@ -38,6 +39,7 @@ static int part_add(struct tp *tp, struct tp_mr *m, struct domain *d, agg_error_
   if (p == NULL) return err_set(err, AGG_ENOMEM, "no memory to register %zu bytes", m->len);
   p->domain = d;
   for (unsigned i = 0; i < tp->n_rails; i++) {
+    if (tp->rails[i].removed || d->pd[i] == NULL) continue;
     p->mr[i] = register_on(&tp->rails[i], d->pd[i], m);
     if (p->mr[i] != NULL) continue;
     int rc = explain_memory(err, errno, m->len, &tp->rails[i]);
@@ -71,6 +73,7 @@ static void domain_free(struct tp *tp, struct domain *d) {
 
 static int domain_fill(struct tp *tp, struct domain *d, agg_error_t *err) {
   for (unsigned i = 0; i < tp->n_rails; i++) {
+    if (tp->rails[i].removed) continue;
     d->pd[i] = ibv_alloc_pd(tp->rails[i].ctx);
     if (d->pd[i] == NULL) return err_sys(err, AGG_ESYS, errno, "%s: no protection domain", tp->rails[i].name);
   }
@@ -217,16 +220,18 @@ struct tp_raddr verbs_raddr(struct tp_lane *l, const struct tp_mr *m, const void
   unsigned rail = l->conn != NULL ? l->conn->rail->index : 0;
   const struct mr_part *p = part_for(m, l->domain);
   if (p == NULL) p = m->parts; /* of another domain: the peer's put will be refused */
+  for (unsigned i = 0; p != NULL && p->mr[rail] == NULL && i < l->tp->n_rails; i++) rail = i; /* its device was removed */
   uint64_t at = (uint64_t)(uintptr_t)ptr;
   assert(at >> RAIL_SHIFT == 0);
-  return (struct tp_raddr){.key = p != NULL ? p->mr[rail]->rkey : 0, .off = (uint64_t)rail << RAIL_SHIFT | at};
+  return (struct tp_raddr){.key = p != NULL && p->mr[rail] != NULL ? p->mr[rail]->rkey : 0, .off = (uint64_t)rail << RAIL_SHIFT | at};
 }
 
 uint32_t verbs_key_on(const struct tp *tp, const struct domain *d, unsigned from, uint32_t key, unsigned to) {
   if (from >= tp->n_rails) return 0;
   for (const struct tp_mr *m = tp->regions; m != NULL; m = m->next) {
     const struct mr_part *p = part_for(m, d);
-    if (p != NULL && (m->access & IBV_ACCESS_REMOTE_WRITE) && p->mr[from]->rkey == key) return p->mr[to]->rkey;
+    if (p == NULL || !(m->access & IBV_ACCESS_REMOTE_WRITE) || p->mr[from] == NULL || p->mr[from]->rkey != key) continue;
+    return p->mr[to] != NULL ? p->mr[to]->rkey : 0;
   }
   return 0;
 }

@@ -97,7 +97,7 @@ void post_answer(struct tp_lane *l) {
   int rc = post_control(c, &m, VERBS_CONTROL_BYTES);
   if (rc == EBUSY) return; /* when a buffer is free again */
   l->answer_due = 0;
-  if (rc != 0) conn_fail(c, FAULT_LOCAL, "a message cannot be posted: %s", strerror(rc));
+  if (rc != 0) conn_fail_call(c, rc, "a message cannot be posted");
 }
 
 static void learn(struct tp_lane *l, const struct verbs_control *m) {
@@ -171,7 +171,7 @@ static int translate(struct tp_lane *l, const struct tp_raddr *dst, uint32_t *ke
   }
   struct verbs_control m = {.type = VERBS_ASK, .rail = (uint8_t)rail, .a = dst->key};
   int rc = post_control(l->conn, &m, VERBS_CONTROL_BYTES);
-  if (rc != 0) conn_fail(l->conn, FAULT_LOCAL, "a message cannot be posted: %s", strerror(rc));
+  if (rc != 0) conn_fail_call(l->conn, rc, "a message cannot be posted");
   l->asking = 1;
   return 0;
 }
@@ -280,7 +280,7 @@ void post_puts(struct tp_lane *l) {
     if (l->conn->state != CONN_OPEN) return;
     int rc = ibv_post_send(l->conn->qp, ch.wr, &bad);
     if (rc != 0) {
-      conn_fail(l->conn, FAULT_LOCAL, "a put cannot be posted: %s", strerror(rc));
+      conn_fail_call(l->conn, rc, "a put cannot be posted");
       return;
     }
     l->posted += ch.puts;

@@ -78,6 +78,7 @@ int rail_open(struct tp *tp, unsigned index, const struct found *f, agg_error_t 
     rc = err_sys(err, AGG_ESYS, errno, "%s cannot be queried", r->name);
     goto close_device;
   }
+  r->state = r->port.state == IBV_PORT_ACTIVE ? RAIL_UP : RAIL_DOWN;
   r->channel = ibv_create_comp_channel(r->ctx);
   if (r->channel == NULL) {
     rc = err_sys(err, AGG_ESYS, errno, "%s: no completion channel", r->name);
@@ -133,7 +134,16 @@ static void goes_down(struct rail *r, const char *why) {
   fail_connections(r, why);
 }
 
+void rail_removed(struct rail *r) {
+  if (r->removed) return;
+  r->removed = 1;
+  verbs_unwatch(r->tp, r->channel->fd); /* they would ring for ever */
+  verbs_unwatch(r->tp, r->ctx->async_fd);
+  goes_down(r, "was removed: its driver was unloaded, or the device reset or unplugged. Only processes that start later can use it");
+}
+
 static void port_changed(struct rail *r) {
+  if (r->removed) return;
   int active = ibv_query_port(r->ctx, r->port_num, &r->port) == 0 && r->port.state == IBV_PORT_ACTIVE;
   if (active) {
     if (r->state != RAIL_UP) LOG_WARN(r->tp->log, "verbs: %s is active again", r->name);
@@ -189,7 +199,8 @@ static void handle(struct rail *r, const struct ibv_async_event *e) {
       if (e->element.port_num == r->port_num) port_changed(r);
       break;
     case IBV_EVENT_GID_CHANGE:
-      LOG_INFO(r->tp->log, "verbs: %s: its addresses have changed; connections that are made from now on use them", r->name);
+      LOG_INFO(r->tp->log, "verbs: %s: its GIDs have changed; connections that are made from now on use the new ones, by the same address",
+               r->name);
       break;
     case IBV_EVENT_DEVICE_FATAL:
       goes_down(r, "failed: the device reports a fatal error; look at the kernel log");
@@ -216,4 +227,5 @@ void rail_async(struct rail *r) {
     ibv_ack_async_event(&e);
     handle(r, &e);
   }
+  if (errno != EAGAIN && errno != EINTR) rail_removed(r); /* the kernel has closed it */
 }

@@ -131,6 +131,8 @@ int verbs_watch(struct tp *tp, int fd, uint64_t what) {
   return epoll_ctl(tp->epfd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : errno;
 }
 
+void verbs_unwatch(struct tp *tp, int fd) { (void)epoll_ctl(tp->epfd, EPOLL_CTL_DEL, fd, NULL); }
+
 void verbs_progress(struct tp *tp) {
   for (unsigned i = 0; i < tp->n_rails; i++)
     for (struct cq *q = tp->rails[i].cqs; q != NULL; q = q->next) cq_poll(q);
@@ -173,7 +175,7 @@ static int verbs_poll(struct tp *tp, struct tp_event *events, int max) {
 static int verbs_arm(struct tp *tp) {
   if (tp->dirty != NULL || tp->ready_head != NULL) return 1;
   for (unsigned i = 0; i < tp->n_rails; i++)
-    if (cq_arm(&tp->rails[i]) != 0) return 1;
+    if (!tp->rails[i].removed && cq_arm(&tp->rails[i]) != 0) return 1;
   verbs_progress(tp); /* what came before the queues were armed rings nobody */
   if (tp->dirty != NULL || tp->ready_head != NULL) return 1;
   tp->armed = 1;
@@ -207,7 +209,7 @@ static void settle(struct tp *tp, const struct tp_config *config, const struct t
 static int open_descriptors(struct tp *tp, agg_error_t *err) {
   tp->channel = rdma_create_event_channel();
   if (tp->channel == NULL) {
-    int absent = errno == ENODEV || errno == ENOENT || errno == ENOSYS;
+    int absent = errno == ENODEV || errno == ENOENT || errno == ENOSYS || errno == EACCES || errno == EPERM;
     return err_sys(err, absent ? AGG_ENOTSUP : AGG_ESYS, errno,
                    "the kernel's RDMA connection manager cannot be used (/dev/infiniband/rdma_cm)");
   }
@@ -229,8 +231,9 @@ static int open_rails(struct tp *tp, const struct tp_config *config, const struc
     if (rc != AGG_OK) return rc;
     tp->n_rails++;
     char host[80];
-    LOG_INFO(tp->log, "verbs: %s at %s", tp->rails[i].name,
-             explain_host((const struct sockaddr *)&tp->rails[i].address.at.ss, 1, host, sizeof host));
+    LOG_INFO(tp->log, "verbs: %s at %s%s", tp->rails[i].name,
+             explain_host((const struct sockaddr *)&tp->rails[i].address.at.ss, 1, host, sizeof host),
+             rail_usable(&tp->rails[i]) ? "" : ", when its port comes up");
   }
   return n > 0 ? AGG_OK : n;
 }
@@ -287,7 +290,7 @@ static int verbs_reach(struct tp *tp, const void *address, size_t len) {
   unsigned n = verbs_address_decode(address, len, peers);
   for (unsigned i = 0; i < tp->n_rails; i++)
     for (unsigned k = 0; k < n; k++)
-      if (tp->rails[i].address.at.ss.ss_family == peers[k].at.ss.ss_family) return 1;
+      if (!tp->rails[i].address.down && !peers[k].down && verbs_may_meet(&tp->rails[i].address, &peers[k])) return 1;
   return 0;
 }
 

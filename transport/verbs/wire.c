@@ -121,7 +121,7 @@ size_t verbs_address_encode(const struct verbs_address *rails, unsigned n, void 
     const struct net_addr *a = &rails[i].at;
     size_t bytes = a->ss.ss_family == AF_INET ? 4 : 16;
     uint16_t port = net_port(a);
-    out[at++] = a->ss.ss_family == AF_INET ? 4 : 6;
+    out[at++] = (unsigned char)((a->ss.ss_family == AF_INET ? 4 : 6) | rails[i].fabric << 4 | (rails[i].down ? 0x80 : 0));
     out[at++] = rails[i].prefix;
     out[at++] = (unsigned char)port;
     out[at++] = (unsigned char)(port >> 8);
@@ -150,15 +150,23 @@ unsigned verbs_address_decode(const void *blob, size_t len, struct verbs_address
   unsigned n = in[2];
   size_t at = 4;
   for (unsigned i = 0; i < n; i++) {
-    if (len - at < 4 || (in[at] != 4 && in[at] != 6)) return 0;
-    size_t bytes = in[at] == 4 ? 4 : 16;
+    if (len - at < 4) return 0;
+    unsigned family = in[at] & 0xf, fabric = in[at] >> 4 & 7;
+    if ((family != 4 && family != 6) || fabric >= VERBS_FABRICS) return 0;
+    size_t bytes = family == 4 ? 4 : 16;
     uint16_t port = (uint16_t)(in[at + 2] | in[at + 3] << 8);
     if (len - at < 4 + bytes || in[at + 1] > 8 * bytes || port == 0 || all_zero(in + at + 4, bytes)) return 0;
     rails[i].prefix = in[at + 1];
+    rails[i].fabric = (uint8_t)fabric;
+    rails[i].down = in[at] >> 7;
     make_addr(&rails[i].at, bytes == 4 ? AF_INET : AF_INET6, in + at + 4, port);
     at += 4 + bytes;
   }
   return at == len ? n : 0;
+}
+
+int verbs_may_meet(const struct verbs_address *a, const struct verbs_address *b) {
+  return a->fabric == b->fabric && a->at.ss.ss_family == b->at.ss.ss_family;
 }
 
 int verbs_same_network(const struct verbs_address *own, const struct verbs_address *peer) {

@@ -78,16 +78,25 @@ int verbs_ticket_equal(const unsigned char *a, const unsigned char *b);
  *
  *   0      1         2       3
  *   +------+---------+-------+----------+------------------------------------------------------------------------
- *   | 'V'  | version | count | reserved | count x { family 4 or 6, prefix bits, port (LE 16), 4 or 16 address bytes }
+ *   | 'V'  | version | count | reserved | count x { fabric and family, prefix bits, port (LE 16), 4 or 16 address bytes }
  *   +------+---------+-------+----------+------------------------------------------------------------------------
+ *
+ * Family, 4 or 6, in the lower half of the byte; enum verbs_fabric in the three bits above; the highest bit: the port was down at the
+ * start.
  */
+enum verbs_fabric { VERBS_ROCE, VERBS_INFINIBAND, VERBS_IWARP, VERBS_FABRICS };
+
 struct verbs_address {
   struct net_addr at; /* with the port */
   uint8_t prefix;     /* bits of the network part */
+  uint8_t fabric;     /* enum verbs_fabric */
+  uint8_t down;       /* when the process started: of no use before the port comes up */
 };
 size_t verbs_address_encode(const struct verbs_address *rails, unsigned n, void *buf);
 /* The number of rails, or 0 when the blob is malformed. rails holds VERBS_RAILS_MAX. */
 unsigned verbs_address_decode(const void *blob, size_t len, struct verbs_address *rails);
+/* Whether a connection between the two can be: fabrics of one kind, addresses of one family. The same seen from either end. */
+int verbs_may_meet(const struct verbs_address *a, const struct verbs_address *b);
 /* Whether the peer's address lies in the network of the own one. */
 int verbs_same_network(const struct verbs_address *own, const struct verbs_address *peer);
 
