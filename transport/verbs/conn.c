@@ -368,6 +368,10 @@ static void rejected(struct conn *c, int status, const void *private_data, size_
   char text[VERBS_TEXT_MAX];
   int reason = verbs_reject_decode(private_data, len);
   c->reject = (uint8_t)reason;
+  if (!c->dialed) {
+    failed_early(c, FAULT_PEER, "the peer gave the connection up while it was made");
+    return;
+  }
   failed_early(c, FAULT_PEER, reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
 }
 
@@ -485,6 +489,9 @@ void conn_time(struct conn *c, uint64_t now_ns) {
     case CONN_OPEN:
     case CONN_DRAINED:
       break;
+    case CONN_ACCEPTED:
+      failed_early(c, FAULT_PATH, "the peer asked for a connection, was answered, and did not go on in time");
+      break;
     default:
       failed_early(c, FAULT_PATH, "no answer in time: its host is down, unreachable from this port, or a firewall drops UDP port 4791");
   }
@@ -531,11 +538,15 @@ static void received(struct conn *c, const struct ibv_wc *wc, uint32_t arg) {
     return; /* its receive is posted again when the notice has been told: a lane that is not polled holds its peer up */
   }
   if (c->state == CONN_ACCEPTED) move(c, CONN_PROBING, c->tp->limits.probe_ns); /* the first message overtook the CM's */
+  if (wc->opcode != IBV_WC_RECV || (wc->wc_flags & IBV_WC_WITH_IMM)) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: immediate data where it has no meaning");
+    return;
+  }
   unsigned char copy[VERBS_CONTROL_BYTES] = {0};
   const unsigned char *at = post_recv_buffer(c, arg, &len);
-  memcpy(copy, at, sizeof copy);
+  memcpy(copy, at, MIN_OF(wc->byte_len, (uint32_t)sizeof copy));
   if (copy[0] != VERBS_NOTICE) c->unposted++;
-  post_control_arrived(c, copy, MIN_OF(wc->byte_len, (uint32_t)sizeof copy));
+  post_control_arrived(c, copy, wc->byte_len);
 }
 
 static void sent(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint32_t arg) {

@@ -338,7 +338,7 @@ void post_puts(struct tp_lane *l);                                           /* 
 int post_receives(struct conn *c);                                           /* all that are unposted; 0 or errno */
 int post_control(struct conn *c, const struct verbs_control *m, size_t len); /* 0, EBUSY: all buffers are under way, or errno */
 void post_acked(struct tp_lane *l, uint32_t upto);
-void post_control_arrived(struct conn *c, const unsigned char *bytes, size_t len);
+void post_control_arrived(struct conn *c, const unsigned char bytes[VERBS_CONTROL_BYTES], size_t len); /* len: may be more, or less */
 void post_answer(struct tp_lane *l);
 size_t post_area_bytes(uint32_t recv_cap);
 unsigned char *post_recv_buffer(const struct conn *c, uint32_t i, uint32_t *len);

@@ -114,11 +114,17 @@ static void learn(struct tp_lane *l, const struct verbs_control *m) {
     lane_dirty(l);
 }
 
-void post_control_arrived(struct conn *c, const unsigned char *bytes, size_t len) {
+void post_control_arrived(struct conn *c, const unsigned char bytes[VERBS_CONTROL_BYTES], size_t len) {
   struct tp_lane *l = c->lane;
   struct verbs_control m;
-  if (verbs_control_decode(&m, bytes, len) != 0 || (m.type == VERBS_PROBE) != (c->state == CONN_PROBING)) {
-    conn_fail(c, FAULT_PEER, "the peer broke the protocol: a malformed control message of %zu bytes", len);
+  if (verbs_control_decode(&m, bytes, len) != 0) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: a malformed control message of %zu bytes (type %u, rail %u)", len, bytes[0],
+              bytes[1]);
+    return;
+  }
+  if ((m.type == VERBS_PROBE) != (c->state == CONN_PROBING)) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: %s (type %u)",
+              m.type == VERBS_PROBE ? "a second first message" : "a control message before the first message", m.type);
     return;
   }
   switch (m.type) {
@@ -130,7 +136,8 @@ void post_control_arrived(struct conn *c, const unsigned char *bytes, size_t len
       break;
     case VERBS_ASK:
       if (c != l->conn || l->answer_due) {
-        conn_fail(c, FAULT_PEER, "the peer broke the protocol: it asked again before it was answered");
+        conn_fail(c, FAULT_PEER, "the peer broke the protocol: it asked %s",
+                  c != l->conn ? "on a connection that the lane does not go over" : "again before it was answered");
         break;
       }
       l->answer_due = 1;
