@@ -389,8 +389,10 @@ void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const vo
       if (c->state == CONN_DIALING) answered(c, private_data, len, 1);
       break;
     case RDMA_CM_EVENT_ESTABLISHED:
-      if (c->state == CONN_DIALING) answered(c, private_data, len, 0);
-      if (c->state == CONN_ACCEPTED) move(c, CONN_PROBING, c->tp->limits.probe_ns);
+      if (c->state == CONN_DIALING)
+        answered(c, private_data, len, 0); /* which may be the end of c */
+      else if (c->state == CONN_ACCEPTED)
+        move(c, CONN_PROBING, c->tp->limits.probe_ns);
       break;
     case RDMA_CM_EVENT_REJECTED: /* later: the peer closed before it had heard that the connection stands */
     case RDMA_CM_EVENT_DISCONNECTED:
