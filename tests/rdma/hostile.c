@@ -374,6 +374,22 @@ START_TEST(bad_beginnings) {
 }
 END_TEST
 
+/* The acknowledgement of this end's first message is late: what the peer says next shows that it has it. (Here it is just claimed.) */
+START_TEST(late_acknowledgement) {
+  rig_open();
+  target_open(0, rig.a, 0);
+  targets[0].raw = dial_as(1, VERBS_LANE, RAW_PROPER, 0);
+  UNTIL(beside(targets[0].raw->state == RAW_UP));
+  probe_only(targets[0].raw);
+  rawpeer_notice(targets[0].raw, 5);
+  UNTIL(beside(targets[0].lane.lost || targets[0].lane.notices == 1));
+  ck_assert_msg(!targets[0].lane.lost, "%s", targets[0].lane.text);
+  ck_assert(targets[0].lane.connected && targets[0].lane.notice[0].notice == 5);
+  target_close(&targets[0]);
+  rig_close();
+}
+END_TEST
+
 /* Parameters that do not fit this end. */
 START_TEST(wrong_parameters) {
   unsigned char hello[VERBS_HELLO_BYTES];
@@ -769,6 +785,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, flood);
   tcase_add_test(t, flood_while_asleep);
   tcase_add_test(t, bad_beginnings);
+  tcase_add_test(t, late_acknowledgement);
   tcase_add_test(t, wrong_parameters);
   tcase_add_test(t, bad_messages);
   tcase_add_test(t, bad_requests);

@@ -427,6 +427,13 @@ static void open_when_probed(struct conn *c) {
   lane_conn_open(c->lane, c);
 }
 
+/* The peer goes on behind its first message, so it has ours: the acknowledgement was lost, or comes later than this. */
+static void goes_on(struct conn *c) {
+  if (c->state != CONN_PROBING || !c->probe_seen) return;
+  c->probe_acked = 1;
+  open_when_probed(c);
+}
+
 void conn_probe_seen(struct conn *c) {
   c->probe_seen = 1;
   send_probe(c);
@@ -536,6 +543,7 @@ static void received(struct conn *c, const struct ibv_wc *wc, uint32_t arg) {
     return;
   }
   if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM && c->use_imm) {
+    goes_on(c);
     conn_arrived(c, ntohl(wc->imm_data), wc->byte_len);
     return; /* its receive is posted again when the notice has been told: a lane that is not polled holds its peer up */
   }
@@ -548,6 +556,7 @@ static void received(struct conn *c, const struct ibv_wc *wc, uint32_t arg) {
   const unsigned char *at = post_recv_buffer(c, arg, &len);
   memcpy(copy, at, MIN_OF(wc->byte_len, (uint32_t)sizeof copy));
   if (copy[0] != VERBS_NOTICE) c->unposted++;
+  if (copy[0] != VERBS_PROBE) goes_on(c);
   post_control_arrived(c, copy, wc->byte_len);
 }
 
