@@ -374,6 +374,22 @@ START_TEST(bad_beginnings) {
 }
 END_TEST
 
+/* A request that has been withdrawn by the time that it is looked at: the lane waits for the next one. */
+START_TEST(withdrawn) {
+  rig_open();
+  target_open(0, rig.a, 0);
+  settle();
+  struct rawpeer *gone = dial_as(1, VERBS_LANE, RAW_PROPER, RECEIVES);
+  while (gone->state == RAW_DIALING) rawpeer_turn();
+  rawpeer_close(gone);
+  struct lane_options o = {.depth = DEPTH};
+  lane_open(&targets[0].honest, rig.a, rig.b, 1, 1, &o);
+  UNTIL(beside(is_connected(&targets[0]) && targets[0].honest.connected));
+  target_close(&targets[0]);
+  rig_close();
+}
+END_TEST
+
 /* The acknowledgement of this end's first message is late: what the peer says next shows that it has it. (Here it is just claimed.) */
 START_TEST(late_acknowledgement) {
   rig_open();
@@ -785,6 +801,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, flood);
   tcase_add_test(t, flood_while_asleep);
   tcase_add_test(t, bad_beginnings);
+  tcase_add_test(t, withdrawn);
   tcase_add_test(t, late_acknowledgement);
   tcase_add_test(t, wrong_parameters);
   tcase_add_test(t, bad_messages);

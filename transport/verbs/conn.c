@@ -129,12 +129,18 @@ static int make_qp(struct conn *c, agg_error_t *err) {
   return err_sys(err, AGG_ESYS, why, "%s: no queue pair", c->rail->name);
 }
 
+/* EINVAL is how the kernel's CM says that a request or an answer has been withdrawn by its sender. */
+static int cm_failed(agg_error_t *err, const struct conn *c, const char *what) {
+  int why = errno;
+  if (why == EINVAL) return err_set(err, AGG_EPEER, "%s: the peer gave the connection up while it was made", c->rail->name);
+  return err_sys(err, AGG_ESYS, why, "%s: %s", c->rail->name, what);
+}
+
 /* The CM fills in what it knows of the path; what is ours is set over it. */
 static int to_init(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
   int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0)
-    return err_sys(err, AGG_ESYS, errno, "%s: no attributes for a queue pair", c->rail->name);
+  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes for a queue pair");
   attr.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   int rc = ibv_modify_qp(c->qp, &attr, mask);
   return rc == 0 ? AGG_OK : err_sys(err, AGG_ESYS, rc, "%s: a queue pair cannot be initialised", c->rail->name);
@@ -143,7 +149,7 @@ static int to_init(struct conn *c, agg_error_t *err) {
 static int to_rtr(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
   int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return err_sys(err, AGG_ESYS, errno, "%s: no attributes to receive", c->rail->name);
+  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes to receive");
   uint8_t mtu = MIN_OF(rail_mtu(c->rail), c->peer_mtu);
   if (attr.path_mtu < mtu) mtu = (uint8_t)attr.path_mtu;
   attr.path_mtu = mtu;
@@ -162,7 +168,7 @@ static int to_rtr(struct conn *c, agg_error_t *err) {
 static int to_rts(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS};
   int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return err_sys(err, AGG_ESYS, errno, "%s: no attributes to send", c->rail->name);
+  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes to send");
   attr.timeout = c->tp->set.ack_timeout;
   attr.retry_cnt = c->tp->set.retry_count;
   attr.rnr_retry = RNR_RETRY;
@@ -348,7 +354,7 @@ int conn_accept(struct tp_lane *lane, struct rail *rail, struct rdma_cm_id *id, 
   if (rc == AGG_OK) {
     fill_hello(c, VERBS_WELCOME, hello);
     fill_param(c, hello, &param);
-    if (rdma_accept(id, &param) != 0) rc = err_sys(err, AGG_ESYS, errno, "%s: the request cannot be accepted", rail->name);
+    if (rdma_accept(id, &param) != 0) rc = cm_failed(err, c, "the request cannot be accepted");
   }
   if (rc != AGG_OK) {
     c->id = NULL;

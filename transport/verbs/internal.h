@@ -188,7 +188,8 @@ struct conn {
 /* Starts to connect `lane` from `rail` to a peer's address. AGG_ESYS, AGG_ENOMEM. */
 int conn_dial(struct tp_lane *lane, struct rail *rail, const struct verbs_address *to, enum verbs_hello_kind kind, struct conn **conn,
               agg_error_t *err);
-/* Accepts a request for `lane`; id is taken over, also when it fails. */
+/* Accepts a request for `lane`; id is taken over, also when it fails. AGG_EPEER: the request is not there any more. AGG_EPROTO, AGG_ESYS,
+ * AGG_ENOMEM, AGG_ELIMIT, AGG_ENOTSUP. */
 int conn_accept(struct tp_lane *lane, struct rail *rail, struct rdma_cm_id *id, const struct verbs_hello *hello, struct conn **conn,
                 agg_error_t *err);
 /* Something of the CM's about it. private: data that came along. */

@@ -244,11 +244,12 @@ void lane_request(struct tp_lane *l, struct rail *rail, struct rdma_cm_id *id, c
   l->spare = NULL;
   conn_kill(old);
   l->resume_sent = l->resume_seen = 0;
-  if (conn_accept(l, rail, id, h, &l->spare, &err) == AGG_OK) return;
+  int rc = conn_accept(l, rail, id, h, &l->spare, &err);
+  if (rc == AGG_OK) return;
   l->spare = NULL;
-  if (first && l->tp->n_rails == 1)
+  if (first && l->tp->n_rails == 1 && rc != AGG_EPEER)
     lane_lost(l, "over %s: %s", rail->name, err.text);
-  else if (first) /* the peer tries another rail */
+  else if (first) /* the peer tries another rail, or again */
     (void)snprintf(l->text, sizeof l->text, "over %s: %.380s", rail->name, err.text);
   else
     LOG_WARN(l->tp->log, "verbs: lane to %s cannot move to %s: %s", l->peer, rail->name, err.text);
