@@ -603,6 +603,27 @@ START_TEST(stops_receiving) {
 }
 END_TEST
 
+/* It answers puts that its NIC has not acknowledged, and gets more of them for it: no put waits, and the lane is lost before the ring is
+ * full. */
+START_TEST(answers_without_receiving) {
+  rig_open();
+  connect_targets(1, 1);
+  struct target *t = &targets[0];
+  t->raw->receives = 0;
+  for (uint32_t round = 0; round < 3; round++) {
+    for (uint32_t i = 0; i < DEPTH; i++) put_one(&t->lane, &rig.source, 0, 64, rawpeer_place(t->raw), i, 0);
+    ck_assert_uint_eq(t->lane.lane->state, round < 2 ? LANE_UP : LANE_LOST);
+    if (round == 2) break;
+    for (uint32_t i = 0; i < DEPTH; i++) rawpeer_notice(t->raw, i);
+    UNTIL(beside(t->lane.lost || t->lane.notices == (round + 1) * DEPTH));
+    ck_assert_msg(!t->lane.lost, "%s", t->lane.text);
+  }
+  UNTIL(beside(came_out(t, "not acknowledged")));
+  target_close(t);
+  rig_close();
+}
+END_TEST
+
 /* ---- moving ---- */
 
 static void spare_says(struct target *t, unsigned type, uint32_t a) { rawpeer_control(t->spare, type, 0, a, 0); }
@@ -809,6 +830,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, too_many_notices);
   tcase_add_test(t, too_many_questions);
   tcase_add_test(t, stops_receiving);
+  tcase_add_test(t, answers_without_receiving);
   tcase_add_test(t, bad_moves);
   tcase_add_test(t, many_spares);
   tcase_add_test(t, bad_answers);

@@ -273,7 +273,9 @@ struct tp_lane {
   struct conn *conn;  /* that it goes over; while it moves: the old one, drained */
   struct conn *spare; /* connecting, or open and about to take over */
 
-  /* puts, numbered modulo 2^32: acked <= posted <= queued; then the tokens of those acked, until they are told */
+  /* Puts, numbered modulo 2^32: acked <= posted <= queued; then the tokens of those acked, until they are told. At most `depth` are posted
+   * and not acked. As many more may be queued: the caller counts a put that asked for no report as over when the peer has answered it,
+   * and the acknowledgement may be later than that. A put behind these answers what cannot have arrived. */
   struct put *puts;
   uint32_t acked, posted, queued;
   uint64_t *tokens;

@@ -89,7 +89,7 @@ static int lane_make(struct tp *tp, const struct tp_lane_config *config, struct 
   l->tp = tp;
   l->active = config->active != 0;
   l->depth = config->depth;
-  l->mask = pow2_at_least(config->depth) - 1;
+  l->mask = pow2_at_least(2 * config->depth) - 1;
   l->recv_cap = config->depth + VERBS_CONTROL_DEPTH + VERBS_RECV_SLACK;
   l->recv_mask = pow2_at_least(2 * l->recv_cap) - 1;
   l->index = config->index;
