@@ -448,11 +448,15 @@ void conn_probe_seen(struct conn *c) {
 
 /* ---- failing and draining ---- */
 
-static void when_drained(struct conn *c) {
-  if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
-  destroy_qp(c, 0);
+static void finish_draining(struct conn *c, int stale) {
+  destroy_qp(c, stale);
   move(c, CONN_DRAINED, 0);
   lane_conn_drained(c->lane, c);
+}
+
+static void when_drained(struct conn *c) {
+  if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
+  finish_draining(c, 0);
 }
 
 /* Behind everything that was posted: when it comes back, all has. */
@@ -497,9 +501,7 @@ void conn_time(struct conn *c, uint64_t now_ns) {
       probe_failed(c);
       break;
     case CONN_DRAINING: /* the NIC keeps something: destroying the queue pair takes it */
-      c->recv_posted = 0;
-      c->drain_posted = 0;
-      when_drained(c);
+      finish_draining(c, 1);
       break;
     case CONN_OPEN:
     case CONN_DRAINED:
@@ -587,6 +589,7 @@ static void sent(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint32_
 void conn_completed(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint32_t arg) {
   struct tp *tp = c->tp;
   uint64_t own = wc->wr_id;
+  if (c->state == CONN_DRAINED) return; /* too late: the peer has been told what came, or will be */
   if (kind == WR_RECV)
     received(c, wc, arg);
   else
