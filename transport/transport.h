@@ -134,8 +134,8 @@ struct tp_ops {
 
   /* Registers memory. AGG_ENOMEM, AGG_ELIMIT, AGG_ESYS. Ranges may overlap others (each has a key of its own). */
   int (*mem_reg)(struct tp *tp, const struct tp_mem *mem, struct tp_mr **mr, agg_error_t *err);
-  /* After it returns no peer can write into the range through its key any more, except by a mapped write in progress (see fence). Takes
-   * NULL. */
+  /* After it returns no peer can write into the range through its key any more, except by a mapped write in progress (see fence). May
+   * wait up to 0.2 s for the peers' acknowledgements of puts out of it; a lane that gets none is lost then. Takes NULL. */
   void (*mem_dereg)(struct tp *tp, struct tp_mr *mr);
   /* How the peer of this lane names `ptr`, which lies in the range. Valid as long as the lane and the region live. */
   struct tp_raddr (*raddr)(struct tp_lane *lane, const struct tp_mr *mr, const void *ptr);

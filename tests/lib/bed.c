@@ -108,3 +108,11 @@ void bed_links_up(void) {
   for (unsigned k = 0; k < made; k++)
     if (!port_active(k)) bed_link(k, 1);
 }
+
+void bed_resources(char *buf, size_t cap) {
+  FILE *out = popen("rdma resource", "r");
+  if (out == NULL) give_up("failed: rdma resource");
+  size_t n = fread(buf, 1, cap - 1, out);
+  buf[n] = '\0';
+  if (pclose(out) != 0 || n == 0) give_up("failed: rdma resource");
+}

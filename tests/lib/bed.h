@@ -5,6 +5,8 @@
 #ifndef TESTS_BED_H
 #define TESTS_BED_H
 
+#include <stddef.h>
+
 #define BED_DEVICES 2
 
 /* Makes sure that there are `n` devices: interface dK with address 10.0.K.1 and MTU 9000, rxe device rxeK. */
@@ -15,5 +17,7 @@ void bed_link(unsigned k, int up);
 void bed_links_up(void);
 /* Runs a program of the PATH and waits for it; its exit status. `line` is split at spaces. */
 int bed_run(const char *line);
+/* What `rdma resource` counts on each device: pd, cq, qp, ... */
+void bed_resources(char *buf, size_t cap);
 
 #endif

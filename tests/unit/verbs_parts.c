@@ -91,6 +91,17 @@ START_TEST(hello_malformed) {
 }
 END_TEST
 
+START_TEST(answer_without_ticket) {
+  struct verbs_hello h = some_hello(), back;
+  unsigned char in[VERBS_HELLO_BYTES];
+  h.kind = VERBS_WELCOME;
+  verbs_hello_encode(&h, in);
+  ck_assert_int_eq(verbs_hello_decode(&back, in, sizeof in, NULL), AGG_EPROTO);
+  memset(in + 4, 0, TP_TICKET_BYTES);
+  ck_assert_int_eq(verbs_hello_decode(&back, in, sizeof in, NULL), 0);
+}
+END_TEST
+
 /* Whatever is accepted can be used: every field within its bounds. */
 START_TEST(hello_random) {
   struct rng r = {.state = 11};
@@ -309,6 +320,9 @@ START_TEST(every_status_has_words) {
     char tiny[8];
     ck_assert_uint_lt(strlen(explain_wc(&wc, 0, tiny, sizeof tiny)), sizeof tiny);
   }
+  struct ibv_wc refused = {.status = IBV_WC_REM_ACCESS_ERR}; /* by the peer's NIC, or by the own one */
+  ck_assert_ptr_nonnull(strstr(explain_wc(&refused, 0, text, sizeof text), "the peer's NIC refused"));
+  ck_assert_ptr_nonnull(strstr(explain_wc(&refused, 1, text, sizeof text), "the peer wrote to a place that it may not write"));
   ck_assert_int_eq(explain_fault(IBV_WC_RETRY_EXC_ERR), FAULT_PATH);
   ck_assert_int_eq(explain_fault(IBV_WC_REM_ACCESS_ERR), FAULT_PEER);
   ck_assert_int_eq(explain_fault(IBV_WC_LOC_PROT_ERR), FAULT_LOCAL);
@@ -428,6 +442,7 @@ Suite *make_suite(void) {
   tcase_add_test(t, hello_short);
   tcase_add_loop_test(t, hello_malformed, 0, 13);
   tcase_add_test(t, hello_random);
+  tcase_add_test(t, answer_without_ticket);
   tcase_add_test(t, rejections);
   tcase_add_test(t, tickets);
   tcase_add_test(t, control_bytes);

@@ -130,13 +130,18 @@ static int make_qp(struct conn *c, agg_error_t *err) {
   return err_sys(err, AGG_ESYS, why, "%s: no queue pair", c->rail->name);
 }
 
+/* EINVAL is how the kernel's CM says that a request or an answer has been withdrawn by its sender. */
+static int cm_failed(agg_error_t *err, const struct conn *c, const char *what) {
+  int why = errno;
+  if (why == EINVAL) return err_set(err, AGG_EPEER, "%s: the peer gave the connection up while it was made", c->rail->name);
+  return err_sys(err, AGG_ESYS, why, "%s: %s", c->rail->name, what);
+}
+
 /* The CM fills in what it knows of the path; what is ours is set over it. */
 static int to_init(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
   int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0)
-    return err_sys(err, c->dialed ? AGG_ESYS : AGG_EPEER, errno, "%s: no attributes for a queue pair%s", c->rail->name,
-                   c->dialed ? "" : ": the peer has taken its request back");
+  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes for a queue pair");
   attr.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   int rc = ibv_modify_qp(c->qp, &attr, mask);
   return rc == 0 ? AGG_OK : err_sys(err, AGG_ESYS, rc, "%s: a queue pair cannot be initialised", c->rail->name);
@@ -145,7 +150,7 @@ static int to_init(struct conn *c, agg_error_t *err) {
 static int to_rtr(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
   int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return err_sys(err, AGG_ESYS, errno, "%s: no attributes to receive", c->rail->name);
+  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes to receive");
   uint8_t mtu = MIN_OF(rail_mtu(c->rail), c->peer_mtu);
   if (attr.path_mtu < mtu) mtu = (uint8_t)attr.path_mtu;
   attr.path_mtu = mtu;
@@ -164,7 +169,7 @@ static int to_rtr(struct conn *c, agg_error_t *err) {
 static int to_rts(struct conn *c, agg_error_t *err) {
   struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS};
   int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return err_sys(err, AGG_ESYS, errno, "%s: no attributes to send", c->rail->name);
+  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes to send");
   attr.timeout = c->tp->set.ack_timeout;
   attr.retry_cnt = c->tp->set.retry_count;
   attr.rnr_retry = RNR_RETRY;
@@ -350,7 +355,7 @@ int conn_accept(struct tp_lane *lane, struct rail *rail, struct rdma_cm_id *id, 
   if (rc == AGG_OK) {
     fill_hello(c, VERBS_WELCOME, hello);
     fill_param(c, hello, &param);
-    if (rdma_accept(id, &param) != 0) rc = err_sys(err, AGG_ESYS, errno, "%s: the request cannot be accepted", rail->name);
+    if (rdma_accept(id, &param) != 0) rc = cm_failed(err, c, "the request cannot be accepted");
   }
   if (rc != AGG_OK) {
     c->id = NULL;
@@ -370,6 +375,10 @@ static void rejected(struct conn *c, int status, const void *private_data, size_
   char text[VERBS_TEXT_MAX];
   int reason = verbs_reject_decode(private_data, len);
   c->reject = (uint8_t)reason;
+  if (!c->dialed) {
+    failed_early(c, FAULT_PEER, "the peer gave the connection up while it was made");
+    return;
+  }
   int stale = reason == 0 && status == VERBS_REJ_STALE; /* another attempt gets another number */
   failed_early(c, stale ? FAULT_PATH : FAULT_PEER,
                reason != 0 ? explain_reject(reason) : explain_cm(RDMA_CM_EVENT_REJECTED, status, text, sizeof text));
@@ -389,8 +398,10 @@ void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const vo
       if (c->state == CONN_DIALING) answered(c, private_data, len, 1);
       break;
     case RDMA_CM_EVENT_ESTABLISHED:
-      if (c->state == CONN_DIALING) answered(c, private_data, len, 0);
-      if (c->state == CONN_ACCEPTED) move(c, CONN_PROBING, c->tp->limits.probe_ns);
+      if (c->state == CONN_DIALING)
+        answered(c, private_data, len, 0); /* which may be the end of c */
+      else if (c->state == CONN_ACCEPTED)
+        move(c, CONN_PROBING, c->tp->limits.probe_ns);
       break;
     case RDMA_CM_EVENT_REJECTED: /* later: the peer closed before it had heard that the connection stands */
     case RDMA_CM_EVENT_DISCONNECTED:
@@ -425,6 +436,13 @@ static void open_when_probed(struct conn *c) {
   lane_conn_open(c->lane, c);
 }
 
+/* The peer goes on behind its first message, so it has ours: the acknowledgement was lost, or comes later than this. */
+static void goes_on(struct conn *c) {
+  if (c->state != CONN_PROBING || !c->probe_seen) return;
+  c->probe_acked = 1;
+  open_when_probed(c);
+}
+
 void conn_probe_seen(struct conn *c) {
   c->probe_seen = 1;
   send_probe(c);
@@ -433,11 +451,15 @@ void conn_probe_seen(struct conn *c) {
 
 /* ---- failing and draining ---- */
 
-static void when_drained(struct conn *c) {
-  if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
-  destroy_qp(c, 1); /* after a time-out something may still lie in the queue */
+static void finish_draining(struct conn *c, int stale) {
+  destroy_qp(c, stale);
   move(c, CONN_DRAINED, 0);
   lane_conn_drained(c->lane, c);
+}
+
+static void when_drained(struct conn *c) {
+  if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
+  finish_draining(c, 0);
 }
 
 /* Behind everything that was posted: when it comes back, all has. */
@@ -487,12 +509,13 @@ void conn_time(struct conn *c, uint64_t now_ns) {
       probe_failed(c);
       break;
     case CONN_DRAINING: /* the NIC keeps something: destroying the queue pair takes it */
-      c->recv_posted = 0;
-      c->drain_posted = 0;
-      when_drained(c);
+      finish_draining(c, 1);
       break;
     case CONN_OPEN:
     case CONN_DRAINED:
+      break;
+    case CONN_ACCEPTED:
+      failed_early(c, FAULT_PATH, "the peer asked for a connection, was answered, and did not go on in time");
       break;
     default:
       failed_early(c, FAULT_PATH, "no answer in time: its host is down, unreachable from this port, or a firewall drops UDP port 4791");
@@ -535,20 +558,22 @@ static void received(struct conn *c, const struct ibv_wc *wc, uint32_t arg) {
     bad_completion(c, wc, 1);
     return;
   }
-  if (c->state == CONN_PROBING && c->probe_seen) { /* the peer says more: it has our first message, be its acknowledgement lost or late */
-    c->probe_acked = 1;
-    open_when_probed(c);
-  }
   if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM && c->use_imm) {
+    goes_on(c);
     conn_arrived(c, ntohl(wc->imm_data), wc->byte_len);
     return; /* its receive is posted again when the notice has been told: a lane that is not polled holds its peer up */
   }
   if (c->state == CONN_ACCEPTED) move(c, CONN_PROBING, c->tp->limits.probe_ns); /* the first message overtook the CM's */
+  if (wc->opcode != IBV_WC_RECV || (wc->wc_flags & IBV_WC_WITH_IMM)) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: immediate data where it has no meaning");
+    return;
+  }
   unsigned char copy[VERBS_CONTROL_BYTES] = {0};
   const unsigned char *at = post_recv_buffer(c, arg, &len);
-  memcpy(copy, at, sizeof copy);
+  memcpy(copy, at, MIN_OF(wc->byte_len, (uint32_t)sizeof copy));
   if (copy[0] != VERBS_NOTICE) c->unposted++;
-  post_control_arrived(c, copy, MIN_OF(wc->byte_len, (uint32_t)sizeof copy));
+  if (copy[0] != VERBS_PROBE) goes_on(c);
+  post_control_arrived(c, copy, wc->byte_len);
 }
 
 static void sent(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint32_t arg) {
@@ -572,6 +597,7 @@ static void sent(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint32_
 void conn_completed(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint32_t arg) {
   struct tp *tp = c->tp;
   uint64_t own = wc->wr_id;
+  if (c->state == CONN_DRAINED) return; /* too late: the peer has been told what came, or will be */
   if (kind == WR_RECV)
     received(c, wc, arg);
   else

@@ -45,6 +45,14 @@ static const struct meaning sending[] = {
      "the queue pair went into error: the peer's process ended, or one end put where it may not. The other end's message may say more"},
 };
 
+/* What a receive that fails with it means instead: it is the peer's request that was not carried out here. */
+static const struct meaning received[] = {
+    {IBV_WC_REM_ACCESS_ERR, FAULT_PEER, "the peer wrote to a place that it may not write"},
+    {IBV_WC_REM_INV_REQ_ERR, FAULT_PEER,
+     "the peer made a request that is invalid: longer than its buffer, or of a kind that it may not make"},
+    {IBV_WC_LOC_QP_OP_ERR, FAULT_PEER, "the peer made a request that could not be carried out: longer than its buffer, or malformed"},
+};
+
 static const struct meaning *meaning_of(enum ibv_wc_status status) {
   for (size_t i = 0; i < ARRAY_LEN(sending); i++)
     if (sending[i].status == status) return &sending[i];
@@ -58,6 +66,8 @@ enum verbs_fault explain_fault(enum ibv_wc_status status) {
 
 const char *explain_wc(const struct ibv_wc *wc, int receiving, char *buf, size_t cap) {
   const struct meaning *m = meaning_of(wc->status);
+  for (size_t i = 0; receiving && i < ARRAY_LEN(received); i++)
+    if (received[i].status == wc->status) m = &received[i];
   snprintf(buf, cap, "%s (%s failed: %s, status %d, vendor %#x)",
            m != NULL ? m->text : "the NIC reports an error that this release does not know", receiving ? "a receive" : "a put",
            ibv_wc_status_str(wc->status), (int)wc->status, wc->vendor_err);

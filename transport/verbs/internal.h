@@ -190,7 +190,8 @@ struct conn {
 /* Starts to connect `lane` from `rail` to a peer's address. AGG_ESYS, AGG_ENOMEM. */
 int conn_dial(struct tp_lane *lane, struct rail *rail, const struct verbs_address *to, enum verbs_hello_kind kind, struct conn **conn,
               agg_error_t *err);
-/* Accepts a request for `lane`; id is taken over, also when it fails. AGG_EPEER: the peer has taken it back; as conn_dial. */
+/* Accepts a request for `lane`; id is taken over, also when it fails. AGG_EPEER: the request is not there any more. AGG_EPROTO, AGG_ESYS,
+ * AGG_ENOMEM, AGG_ELIMIT, AGG_ENOTSUP. */
 int conn_accept(struct tp_lane *lane, struct rail *rail, struct rdma_cm_id *id, const struct verbs_hello *hello, struct conn **conn,
                 agg_error_t *err);
 /* Something of the CM's about it. private: data that came along. */
@@ -276,7 +277,9 @@ struct tp_lane {
   struct conn *conn;  /* that it goes over; while it moves: the old one, drained */
   struct conn *spare; /* connecting, or open and about to take over */
 
-  /* puts, numbered modulo 2^32: acked <= posted <= queued; then the tokens of those acked, until they are told */
+  /* Puts, numbered modulo 2^32: acked <= posted <= queued; then the tokens of those acked, until they are told. At most `depth` are posted
+   * and not acked. As many more may be queued: the caller counts a put that asked for no report as over when the peer has answered it,
+   * and the acknowledgement may be later than that. A put behind these answers what cannot have arrived. */
   struct put *puts;
   uint32_t acked, posted, queued;
   uint64_t *tokens;
@@ -342,7 +345,7 @@ void post_puts(struct tp_lane *l);                                           /* 
 int post_receives(struct conn *c);                                           /* all that are unposted; 0 or errno */
 int post_control(struct conn *c, const struct verbs_control *m, size_t len); /* 0, EBUSY: all buffers are under way, or errno */
 void post_acked(struct tp_lane *l, uint32_t upto);
-void post_control_arrived(struct conn *c, const unsigned char *bytes, size_t len);
+void post_control_arrived(struct conn *c, const unsigned char bytes[VERBS_CONTROL_BYTES], size_t len); /* len: may be more, or less */
 void post_answer(struct tp_lane *l);
 size_t post_area_bytes(uint32_t recv_cap);
 unsigned char *post_recv_buffer(const struct conn *c, uint32_t i, uint32_t *len);

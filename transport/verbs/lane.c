@@ -89,7 +89,7 @@ static int lane_make(struct tp *tp, const struct tp_lane_config *config, struct 
   l->tp = tp;
   l->active = config->active != 0;
   l->depth = config->depth;
-  l->mask = pow2_at_least(config->depth) - 1;
+  l->mask = pow2_at_least(2 * config->depth) - 1;
   l->recv_cap = config->depth + VERBS_CONTROL_DEPTH + VERBS_RECV_SLACK;
   l->recv_mask = pow2_at_least(2 * l->recv_cap) - 1;
   l->index = config->index;
@@ -249,7 +249,7 @@ void lane_request(struct tp_lane *l, struct rail *rail, struct rdma_cm_id *id, c
   l->spare = NULL;
   if (first && l->tp->n_rails == 1 && rc != AGG_EPEER)
     lane_lost(l, "over %s: %s", rail->name, err.text);
-  else if (first) /* the peer tries again, or another rail */
+  else if (first) /* the peer tries another rail, or again */
     (void)snprintf(l->text, sizeof l->text, "over %s: %.380s", rail->name, err.text);
   else
     LOG_WARN(l->tp->log, "verbs: lane to %s cannot move to %s: %s", l->peer, rail->name, err.text);

@@ -167,7 +167,8 @@ static void switch_over(struct tp_lane *l) {
   struct conn *old = l->conn;
   uint32_t count = l->peer_count;
   if (count - l->acked > l->posted - l->acked) {
-    lane_lost(l, "the peer broke the protocol: it claims %u puts that were not made", count - l->posted);
+    lane_lost(l, "the peer broke the protocol: it says that it has received %u puts, of %u that were made and %u that it had acknowledged",
+              count, l->posted, l->acked);
     return;
   }
   l->conn = l->spare;

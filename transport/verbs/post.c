@@ -18,7 +18,6 @@
 #define PUT_MAX (1u << 30) /* bytes: every device takes messages of this length */
 #define PROBE_ARG WR_ARG_MASK
 #define KEYS_MAX 4096u
-#define ROOM_NS 2000000000u
 
 /* ---- the block: headers, then two areas of { receive buffers, control buffers, probe out, probe in } ---- */
 
@@ -114,11 +113,17 @@ static void learn(struct tp_lane *l, const struct verbs_control *m) {
     lane_dirty(l);
 }
 
-void post_control_arrived(struct conn *c, const unsigned char *bytes, size_t len) {
+void post_control_arrived(struct conn *c, const unsigned char bytes[VERBS_CONTROL_BYTES], size_t len) {
   struct tp_lane *l = c->lane;
   struct verbs_control m;
-  if (verbs_control_decode(&m, bytes, len) != 0 || (m.type == VERBS_PROBE) != (c->state == CONN_PROBING)) {
-    conn_fail(c, FAULT_PEER, "the peer broke the protocol: a malformed control message of %zu bytes", len);
+  if (verbs_control_decode(&m, bytes, len) != 0) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: a malformed control message of %zu bytes (type %u, rail %u)", len, bytes[0],
+              bytes[1]);
+    return;
+  }
+  if ((m.type == VERBS_PROBE) != (c->state == CONN_PROBING)) {
+    conn_fail(c, FAULT_PEER, "the peer broke the protocol: %s (type %u)",
+              m.type == VERBS_PROBE ? "a second first message" : "a control message before the first message", m.type);
     return;
   }
   switch (m.type) {
@@ -130,7 +135,8 @@ void post_control_arrived(struct conn *c, const unsigned char *bytes, size_t len
       break;
     case VERBS_ASK:
       if (c != l->conn || l->answer_due) {
-        conn_fail(c, FAULT_PEER, "the peer broke the protocol: it asked again before it was answered");
+        conn_fail(c, FAULT_PEER, "the peer broke the protocol: it asked %s",
+                  c != l->conn ? "on a connection that the lane does not go over" : "again before it was answered");
         break;
       }
       l->answer_due = 1;
@@ -178,21 +184,9 @@ static int translate(struct tp_lane *l, const struct tp_raddr *dst, uint32_t *ke
 
 /* ---- puts ---- */
 
-/* The caller may count a put that asked for no report as over when its notice has come: the peer's NIC has it then, and the acknowledgement
- * is on its way here. Waits for that, so that the ring has room; a peer's NIC that never sends it is lost. */
-static void make_room(struct tp_lane *l) {
-  uint64_t end = 0;
-  while (l->queued - l->acked == l->depth) {
-    uint64_t now = clock_now_ns();
-    if (end == 0) end = now + ROOM_NS;
-    if (now >= end) lane_lost(l, "the peer's NIC does not acknowledge what it has delivered");
-    verbs_progress(l->tp);
-  }
-}
-
 void verbs_put(struct tp_lane *l, const struct tp_src *src, int pieces, struct tp_raddr dst, uint32_t notice, uint64_t token) {
   assert(pieces >= 1 && pieces <= TP_IOV_MAX);
-  if (l->queued - l->acked == l->depth) make_room(l);
+  if (l->queued - l->acked == 2 * l->depth) lane_lost(l, "the peer broke the protocol: it answers puts that its NIC has not acknowledged");
   if (l->state != LANE_UP && l->state != LANE_MOVING) return;
   struct put *p = &l->puts[l->queued & l->mask];
   const struct tp_src *body = &src[pieces - 1];
@@ -256,10 +250,10 @@ static void add_notice(struct tp_lane *l, struct chain *ch, uint32_t seq) {
   wr->send_flags = IBV_SEND_INLINE;
 }
 
-/* Puts until the chain is full, there are no more, or a key has to be asked for. */
+/* Puts until the chain or the queue pair is full, there are no more, or a key has to be asked for. */
 static void fill_chain(struct tp_lane *l, struct chain *ch) {
   ch->n = ch->puts = 0;
-  for (uint32_t seq = l->posted; seq != l->queued && ch->puts < VERBS_CHAIN; seq++) {
+  for (uint32_t seq = l->posted; seq != l->queued && seq - l->acked < l->depth && ch->puts < VERBS_CHAIN; seq++) {
     const struct put *p = &l->puts[seq & l->mask];
     uint32_t key = 0, bytes = p->head_len + p->len;
     if (bytes > 0 && !translate(l, &p->dst, &key)) return;
@@ -296,5 +290,6 @@ void post_acked(struct tp_lane *l, uint32_t upto) {
     assert(l->n_tokens - l->told_tokens < l->depth);
     l->tokens[l->n_tokens++ & l->mask] = p->token;
   }
+  if (l->posted != l->queued) lane_dirty(l);
   verbs_ready(l);
 }

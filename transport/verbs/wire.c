@@ -55,7 +55,8 @@ int verbs_hello_decode(struct verbs_hello *h, const void *bytes, size_t len, agg
     return err_set(err, AGG_EVERSION,
                    "it speaks version %u of the verbs transport, this end version %u: use one release of libagg everywhere", in[2],
                    VERBS_VERSION);
-  if (in[3] < VERBS_LANE || in[3] > VERBS_WELCOME || in[48] >= VERBS_RAILS_MAX || in[49] < 1 || in[49] > 5 || in[50] > 1 || in[51] != 0)
+  if (in[3] < VERBS_LANE || in[3] > VERBS_WELCOME || in[48] >= VERBS_RAILS_MAX || in[49] < 1 || in[49] > 5 || in[50] > 1 || in[51] != 0 ||
+      (in[3] == VERBS_WELCOME && !all_zero(in + 4, TP_TICKET_BYTES)))
     return err_set(err, AGG_EPROTO, "its greeting is malformed (kind %u, rail %u, mtu %u)", in[3], in[48], in[49]);
   h->kind = (enum verbs_hello_kind)in[3];
   memcpy(h->ticket, in + 4, TP_TICKET_BYTES);
