@@ -201,13 +201,13 @@ in_check = $(addprefix $(CHECK_DIR)/$(1)/,$(2))
 check-build:
 	$(Q)$(MAKE) $(call build_args,release) all tests
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(ASAN_NAMES) $(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES))
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES) tests/conform/verbs)
 
 # Jobs start the programs, so these are built as well.
 check-rdma-build:
 	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/faults tests/e2e/library)
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/e2e/faults)
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/conform/verbs tests/e2e/faults tests/e2e/library)
 
 tidy:
 	$(Q)scripts/tidy

@@ -431,13 +431,15 @@ void conn_probe_seen(struct conn *c) {
 
 static void when_drained(struct conn *c) {
   if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
-  destroy_qp(c, 0);
+  destroy_qp(c, c->rail->iwarp);
   move(c, CONN_DRAINED, 0);
   lane_conn_drained(c->lane, c);
 }
 
-/* Behind everything that was posted: when it comes back, all has. */
+/* Behind everything that was posted: when it comes back, all has. siw takes a request on a queue pair in error and never gives it back; on
+ * iWARP the receives tell, which come back behind the sends. */
 static void mark_end(struct conn *c) {
+  if (c->rail->iwarp) return;
   struct ibv_send_wr wr = {.wr_id = wr_id(c, WR_DRAIN, 0), .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *bad;
   c->drain_posted = ibv_post_send(c->qp, &wr, &bad) == 0;
 }
