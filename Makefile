@@ -183,7 +183,7 @@ GUEST_NAMES := $(GUEST_SRC:.c=)
 ASAN_NAMES := $(filter-out $(ASAN_SKIP),$(TEST_NAMES))
 TSAN_NAMES := $(filter $(TSAN_ONLY),$(TEST_NAMES))
 
-# Tests on real verbs run each in a guest with Soft-RoCE: tests/rdma/*.job, tests/rdma/*.c and tests/conform/verbs.c, see docs/testbed.md.
+# Tests on real verbs run each in a guest with Soft-RoCE: tests/rdma/*.job and tests/rdma/*.c, see docs/testbed.md.
 .PHONY: check check-rdma check-build check-rdma-build tidy
 check: check-build
 	$(Q)scripts/testbed/add-tests $(CHECK_DIR) scripts/run-tests \

@@ -1,11 +1,9 @@
 /*
- * The conformance suite over real verbs: needs an RDMA device (a Soft-RoCE one will do), so it runs in the test bed's guest.
- * bed: -H 1 -t 500
- * builds: asan tsan
+ * The conformance suite over real verbs: needs an RDMA device (a Soft-RoCE one will do), so it runs in the test bed's guest:
+ * tests/rdma/conform.job and others.
  */
 #include <infiniband/verbs.h>
 
-#include "tests/lib/bed.h"
 #include "tests/lib/conform.h"
 #include "transport/tps.h"
 
@@ -27,7 +25,6 @@ static int is_iwarp(void) {
 }
 
 Suite *make_suite(void) {
-  bed_one_process();
   warm_up();
   conform.by_segment = conform.slow_to_drop = is_iwarp();
   return conform_suite(&conform);
