@@ -198,7 +198,7 @@ GUEST_NAMES := $(GUEST_SRC:.c=)
 ASAN_NAMES := $(filter-out $(ASAN_SKIP),$(TEST_NAMES))
 TSAN_NAMES := $(filter $(TSAN_ONLY),$(TEST_NAMES))
 
-# Tests on real verbs run each in a guest with Soft-RoCE: tests/rdma/*.job, tests/rdma/*.c and tests/conform/verbs.c, see docs/testbed.md.
+# Tests on real verbs run each in a guest with Soft-RoCE: tests/rdma/*.job and tests/rdma/*.c, see docs/testbed.md.
 .PHONY: check check-rdma check-build check-rdma-build tidy
 check: check-build
 	$(Q)scripts/testbed/add-tests $(CHECK_DIR) scripts/run-tests \
@@ -216,13 +216,13 @@ in_check = $(addprefix $(CHECK_DIR)/$(1)/,$(2))
 check-build:
 	$(Q)$(MAKE) $(call build_args,release) all tests
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(ASAN_NAMES) $(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES))
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES) tests/conform/verbs)
 
 # Jobs start the programs, so these are built as well.
 check-rdma-build:
 	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/faults tests/e2e/library)
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/e2e/faults)
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/conform/verbs tests/e2e/faults tests/e2e/library)
 
 tidy:
 	$(Q)scripts/tidy

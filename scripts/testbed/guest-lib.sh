@@ -91,7 +91,7 @@ rdma_count() {
     awk -v kind="$2" '{ for (i = 2; i < NF; i++) if ($i == kind) n += $(i + 1) } END { print n + 0 }'
 }
 
-# ---- a job's checks: check "what must hold" command...; at the end finish, whose totals scripts/run-tests reads
+# ---- a job's checks: check "what must hold" command... and suite; at the end finish, whose totals scripts/run-tests reads
 checks=0 failures=0
 check() {
   local text=$1 output code=0
@@ -104,6 +104,20 @@ check() {
   fi
   failures=$((failures + 1))
   printf 'FAILED (%d): %s\n  %s\n%s\n' "$code" "$text" "$*" "${output//$'\n'/$'\n'  }"
+  return 1
+}
+# suite "what" command...: a Check program, whose tests count one by one
+suite() {
+  local text=$1 output code=0 ran=0 bad=0
+  shift
+  output=$("$@" 2>&1) || code=$?
+  if [[ $output =~ %:\ Checks:\ ([0-9]+),\ Failures:\ ([0-9]+),\ Errors:\ ([0-9]+) ]]; then
+    ran=${BASH_REMATCH[1]} bad=$((BASH_REMATCH[2] + BASH_REMATCH[3]))
+  fi
+  if ((ran == 0 || (code != 0 && bad == 0))); then ran=$((ran + 1)) bad=1; fi # it died, or a sanitizer reports at its end
+  checks=$((checks + ran)) failures=$((failures + bad))
+  ((bad > 0)) || { echo "ok: $text, $ran tests" && return 0; }
+  printf 'FAILED (%d): %s\n  %s\n%s\n' "$code" "$text" "$*" "${output//$'\n'/$'\n  '}"
   return 1
 }
 finish() {

@@ -416,27 +416,58 @@ static agg_comm_t *join_next(agg_t *a, const agg_config_t *config, struct rank_r
   return agg_comm_create(a, &t, config->rank, config->world, &comm) == AGG_OK ? comm : NULL;
 }
 
+/* Queue pairs, regions, domains and connection ids of a process, as the kernel counts them; 0 where the test is not about verbs.
+ * (Completion queues are shared by communicators and stay until the instance closes.) */
+static pid_t counted;
+static unsigned objects(void) {
+  char line[1024], mine[32];
+  unsigned n = 0;
+  if (getenv("TEST_TRANSPORT") == NULL) return 0;
+  snprintf(mine, sizeof mine, " pid %d ", (int)counted);
+  FILE *f = popen("for kind in qp mr pd cm_id; do rdma resource show $kind || echo failed; done", "r");
+  if (f == NULL) abort();
+  while (fgets(line, sizeof line, f) != NULL) {
+    if (strcmp(line, "failed\n") == 0) abort();
+    n += strstr(line, mine) != NULL;
+  }
+  if (pclose(f) != 0) abort();
+  return n;
+}
+static unsigned objects_of(pid_t pid) {
+  counted = pid;
+  return objects();
+}
+/* Until that process has no more than so many. */
+static int objects_left(pid_t pid, unsigned want) {
+  counted = pid;
+  return settle(objects, want) > want;
+}
+
 enum { ONE_AFTER_ANOTHER = 100, AT_ONCE = 50 };
 
 static int open_and_close_many(const agg_config_t *config, struct rank_report *all, void *arg) {
   struct rank_report *own = &all[config->rank];
+  pid_t server = config->rank == 0 && arg != NULL ? ((struct server_proc *)arg)->pid : 0, self = getpid();
   agg_t *a;
   agg_comm_t *comm, *many[AT_ONCE];
   uint32_t number = 0;
-  (void)arg;
   if (getenv("TEST_TRANSPORT") != NULL) { /* librdmacm opens descriptors at its first use and keeps them while the process lives */
     if (agg_open(config, &a, NULL) != AGG_OK) return 10;
     agg_close(a);
   }
   unsigned fds0 = descriptors(), threads0 = threads() + SANITIZED_THREADS; /* that sanitizer adds one of its own */
+  unsigned objects0 = objects_of(self);
   if (rank_open(config, own, &a, &comm) != AGG_OK || sum_ones(comm) != AGG_OK) return 1;
   unsigned fds = descriptors(), n_threads = threads();
+  unsigned own_objects = objects_of(self), server_objects = server != 0 ? objects_of(server) : 0;
+  if (getenv("TEST_TRANSPORT") != NULL && (own_objects <= objects0 || (server != 0 && server_objects == 0))) return 11;
   for (int i = 0; i < ONE_AFTER_ANOTHER; i++) {
     agg_comm_t *c = join_next(a, config, all, number++);
     if (c == NULL || sum_ones(c) != AGG_OK) return 2;
     agg_comm_destroy(c);
   }
   if (settle(descriptors, fds) > fds || settle(threads, n_threads) > n_threads) return 3;
+  if (objects_left(self, own_objects) || (server != 0 && objects_left(server, server_objects))) return 12;
   for (int i = 0; i < AT_ONCE; i++)
     if ((many[i] = join_next(a, config, all, number++)) == NULL) return 4;
   for (int i = 0; i < AT_ONCE; i++)
@@ -446,14 +477,25 @@ static int open_and_close_many(const agg_config_t *config, struct rank_report *a
   own->value[0] = settle(descriptors, fds);
   own->value[1] = fds;
   if (own->value[0] > fds) return 7;
+  if (objects_left(self, own_objects) || (server != 0 && objects_left(server, server_objects))) return 13;
   if (sum_ones(comm) != AGG_OK) return 8;
   agg_close(a); /* and the communicator with it */
-  return settle(descriptors, fds0) > fds0 || settle(threads, threads0) > threads0 ? 9 : 0;
+  return settle(descriptors, fds0) > fds0 || settle(threads, threads0) > threads0 || objects_left(self, objects0) ? 9 : 0;
 }
 
-START_TEST(communicators_give_back_descriptors_and_threads) {
+START_TEST(communicators_give_back_what_they_took) {
   if (_i != 0 && getenv("TEST_TRANSPORT") != NULL) return; /* over the same transport again */
   run(&pairs[_i], open_and_close_many, NULL);
+}
+END_TEST
+
+START_TEST(communicators_with_a_server_give_back_what_they_took) {
+  struct server_proc s;
+  setenv("AGG_TOKEN", "test token", 1);
+  ck_assert(SERVER_START(&s, "--listen", "127.0.0.1:0"));
+  struct ranks_setup setup = {.n = 2, .plan = "star", .servers = s.address};
+  run(&setup, open_and_close_many, &s);
+  ck_assert_int_eq(server_end(&s), 0);
 }
 END_TEST
 
@@ -728,7 +770,8 @@ Suite *make_suite(void) {
   tcase_add_loop_test(c, a_callback_runs_once_on_a_thread_that_moves_no_data, 0, n);
   tcase_add_loop_test(c, waiting_gives_up_after_its_time_and_may_be_repeated, 0, n);
   tcase_add_loop_test(c, destroying_completes_what_is_outstanding_and_the_others_hear_who_left, 0, n);
-  tcase_add_loop_test(c, communicators_give_back_descriptors_and_threads, 0, n);
+  tcase_add_loop_test(c, communicators_give_back_what_they_took, 0, n);
+  tcase_add_test(c, communicators_with_a_server_give_back_what_they_took);
   tcase_add_loop_test(c, info_says_what_was_asked_for_and_done, 0, n);
   tcase_add_test(c, the_way_to_a_peer_is_told_once);
   tcase_add_loop_test(c, reactors_run_where_they_should_and_nobody_else_is_moved, 0, 3);

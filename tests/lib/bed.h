@@ -15,6 +15,9 @@ void bed_devices(unsigned n);
 void bed_link(unsigned k, int up);
 /* All links up: before a test, since the one before may have ended in the middle. */
 void bed_links_up(void);
+/* All tests in this process, unless CK_FORK says otherwise: the leak checker takes a quarter of a second a process in a guest, and it finds
+ * the same at the end of one. Check's time limits do not hold then: the tests' own do, and the guest's. Called before the first test. */
+void bed_one_process(void);
 /* Runs a program of the PATH and waits for it; its exit status. `line` is split at spaces. */
 int bed_run(const char *line);
 /* What `rdma resource` counts on each device: pd, cq, qp, ... */

@@ -23,6 +23,8 @@ struct conform {
   void (*config)(struct tp_config *c); /* fills what the transport needs; all else is zero or "" */
   void (*advance)(void);               /* called whenever a round of polls brought nothing; or NULL */
   int no_sleep;                        /* fd() is not a real descriptor: the tests that sleep in epoll are left out */
+  int by_segment;   /* of a put that is refused, what lies within the region may have been written: the NIC checks segment by segment */
+  int slow_to_drop; /* a connection attempt that is given up is waited for, for seconds: two of the tests of that are left */
 };
 
 Suite *make_suite(void); /* the program gives it: see tests/lib/main.c */

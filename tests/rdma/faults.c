@@ -556,6 +556,7 @@ START_TEST(each_call_fails_in_a_move) {
 END_TEST
 
 Suite *make_suite(void) {
+  bed_one_process();
   bed_devices(2);
   Suite *s = suite_create("faults");
   TCase *t = tcase_create("faults");

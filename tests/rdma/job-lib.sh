@@ -10,6 +10,7 @@ declare -A pid
 become() {
   local k=$1
   shift
+  if [ "$BED" = qemu ]; then exec "$@"; fi # where all are on one host
   exec ip netns exec "h$k" "$@"
 }
 
@@ -64,6 +65,9 @@ all_well() { # N command...
   workers "$@"
   finish_workers "$1"
   ended_well
+}
+held() { # K: what the programs on host K have, while they live, and the kernel's own
+  echo "$(rdma_count "$1" qp) $(rdma_count "$1" cm_id) $(rdma_count "$1" mr) $(rdma_count "$1" pd)"
 }
 no_objects() { # K: nothing but the kernel's own is left on host K
   equal "$(rdma_count "$1" qp) $(rdma_count "$1" cm_id) $(rdma_count "$1" mr) $(rdma_count "$1" pd) $(rdma_count "$1" ctx)" '1 0 0 1 0'

@@ -20,11 +20,13 @@
 #define DEPTH 12
 #define SOURCES 16
 
-static struct tp_rdma rdma = {.devices = "", .gid_index = -1, .traffic_class = -1, .service_level = -1};
+static const struct tp_rdma usual = {.devices = "", .gid_index = -1, .traffic_class = -1, .service_level = -1};
+static struct tp_rdma rdma;
 static void config(struct tp_config *c) { c->rdma = &rdma; }
 static const struct conform conform = {.ops = &tp_verbs, .config = config};
 
 static void setup(void) {
+  rdma = usual;
   bed_links_up();
   conform_setup();
 }
@@ -570,6 +572,7 @@ START_TEST(device_removed) {
 END_TEST
 
 Suite *make_suite(void) {
+  bed_one_process();
   bed_devices(2);
   struct tp *tp = NULL;
   struct tp_config c = {.bind_host = "", .peer_host = ""};

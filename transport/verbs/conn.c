@@ -459,11 +459,13 @@ static void finish_draining(struct conn *c, int stale) {
 
 static void when_drained(struct conn *c) {
   if (c->state != CONN_DRAINING || c->recv_posted != 0 || c->drain_posted) return;
-  finish_draining(c, 0);
+  finish_draining(c, c->rail->iwarp);
 }
 
-/* Behind everything that was posted: when it comes back, all has. */
+/* Behind everything that was posted: when it comes back, all has. siw takes a request on a queue pair in error and never gives it back; on
+ * iWARP the receives tell, which come back behind the sends. */
 static void mark_end(struct conn *c) {
+  if (c->rail->iwarp) return;
   struct ibv_send_wr wr = {.wr_id = wr_id(c, WR_DRAIN, 0), .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *bad;
   c->drain_posted = ibv_post_send(c->qp, &wr, &bad) == 0;
 }
