@@ -235,7 +235,7 @@ START_TEST(down_at_the_start) {
   rdma.devices = "";
   bed_link(1, 0);
   struct end *a = end_open(), *b = end_open();
-  ck_assert_uint_eq(OPS->rails(a->tp), 2);
+  ck_assert_uint_eq(OPS->ports(a->tp, NULL, 0), 2);
   ck_assert(OPS->reach(a->tp, b->address, b->address_len));
   lanes_connect(&la, a, &lb, b, 1, &o);
   ck_assert_ptr_nonnull(strstr(la.over, "rxe0:1"));
