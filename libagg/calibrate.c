@@ -104,15 +104,15 @@ static void make_key(char *key, size_t cap, unsigned cores) {
 /* Opens it for reading and adding, made where it is missing; -1: there is no place for it. */
 static int open_file(void) {
   const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-  char path[1024];
-  int n = cache != NULL && cache[0] == '/' ? snprintf(path, sizeof path - 32, "%s", cache)
-          : home != NULL && home[0] == '/' ? snprintf(path, sizeof path - 32, "%s/.cache", home)
-                                            : -1;
-  if (n < 0 || (size_t)n >= sizeof path - 32) return -1;
-  (void)mkdir(path, 0700);
-  strcat(path, "/agg");
+  char dir[1024], path[1100];
+  int has_cache = cache != NULL && cache[0] == '/', n;
+  if (!has_cache && (home == NULL || home[0] != '/')) return -1;
+  n = snprintf(dir, sizeof dir, "%s%s", has_cache ? cache : home, has_cache ? "" : "/.cache");
+  if (n < 0 || (size_t)n >= sizeof dir) return -1;
+  (void)mkdir(dir, 0700);
+  snprintf(path, sizeof path, "%s/agg", dir);
   (void)mkdir(path, 0755);
-  strcat(path, "/calibration");
+  snprintf(path, sizeof path, "%s/agg/calibration", dir);
   return open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 }
 

@@ -19,8 +19,7 @@ static void describe_ports(struct control_node *node, const struct reactor *reac
   }
 }
 
-void describe_node(struct control_node *node, const struct reactor *reactor, const struct calibration *calibration,
-                   uint64_t memory_limit) {
+void describe_node(struct control_node *node, const struct reactor *reactor, const struct calibration *calibration, uint64_t memory_limit) {
   cpu_set_t set;
   node->rails = MIN_OF(reactor_rails(reactor), (uint32_t)CONTROL_RAILS_MAX);
   describe_ports(node, reactor);

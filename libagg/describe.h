@@ -7,7 +7,6 @@
 #include "reactor.h"
 
 /* Fills rails, ports, speeds, cores and memory_limit; the rest is the caller's. `reactor`: any, all have the same transports. */
-void describe_node(struct control_node *node, const struct reactor *reactor, const struct calibration *calibration,
-                   uint64_t memory_limit);
+void describe_node(struct control_node *node, const struct reactor *reactor, const struct calibration *calibration, uint64_t memory_limit);
 
 #endif

@@ -20,7 +20,7 @@ struct agg {
   agg_config_t config;
   struct log log;
   char host[64];
-  uint32_t *alive; /* a page that the kernel wipes in a forked child: 1 here, 0 there */
+  uint32_t *alive;   /* a page that the kernel wipes in a forked child: 1 here, 0 there */
   struct topo *topo; /* as AGG_TOPO describes it, or NULL */
   struct cost cost;  /* the planner's constants */
   struct calibration calibration;

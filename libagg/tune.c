@@ -1,4 +1,5 @@
-/* Which forest an allreduce takes, by what was measured. Pure but for the log: the same numbers lead to the same decisions on every rank. */
+/* Which forest an allreduce takes, by what was measured. Pure but for the log: the same numbers lead to the same decisions on every rank.
+ */
 #include "tune.h"
 
 #include <math.h>

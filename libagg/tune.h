@@ -7,8 +7,8 @@
  * last counts, which waited for nobody. Every rank then holds the same numbers and decides alike, from the operation on that comes
  * TUNE_LAG after the round: a queue holds no more than that, so the round has completed wherever that operation can be called.
  *
- * Times are taken only of operations that nothing else of the communicator overlapped, of normal priority. A struct tune belongs to the lock
- * under which operations are posted, but for tune_sample.
+ * Times are taken only of operations that nothing else of the communicator overlapped, of normal priority. A struct tune belongs to the
+ * lock under which operations are posted, but for tune_sample.
  */
 #ifndef LIBAGG_TUNE_H
 #define LIBAGG_TUNE_H
@@ -28,16 +28,16 @@ struct tune {
   const struct plan *plan; /* borrowed */
   const struct log *log;
   uint32_t comm, rank;
-  uint8_t forest[PLAN_SIZES];                       /* in use, by size */
-  uint8_t changed[PLAN_SIZES];                      /* it is not the plan's: that can change within a size */
-  float measured[PLAN_SIZES][PLAN_FORESTS_MAX];     /* seconds; 0: not known */
-  uint32_t taken[PLAN_SIZES];                       /* samples given out in this round */
-  uint32_t from;                                    /* operation from which on this round samples */
-  uint32_t round;                                   /* operation that carries the round */
-  uint8_t pending;                                  /* the round is posted and not settled */
-  _Atomic uint32_t generation;                      /* of samples: late ones of an earlier round are dropped */
-  _Atomic uint32_t sample[TUNE_VALUES];             /* bits of a float; infinity: not known */
-  float give[TUNE_VALUES], agreed[TUNE_VALUES];     /* the round's buffers */
+  uint8_t forest[PLAN_SIZES];                   /* in use, by size */
+  uint8_t changed[PLAN_SIZES];                  /* it is not the plan's: that can change within a size */
+  float measured[PLAN_SIZES][PLAN_FORESTS_MAX]; /* seconds; 0: not known */
+  uint32_t taken[PLAN_SIZES];                   /* samples given out in this round */
+  uint32_t from;                                /* operation from which on this round samples */
+  uint32_t round;                               /* operation that carries the round */
+  uint8_t pending;                              /* the round is posted and not settled */
+  _Atomic uint32_t generation;                  /* of samples: late ones of an earlier round are dropped */
+  _Atomic uint32_t sample[TUNE_VALUES];         /* bits of a float; infinity: not known */
+  float give[TUNE_VALUES], agreed[TUNE_VALUES]; /* the round's buffers */
 };
 
 void tune_init(struct tune *t, const struct plan *plan, const struct log *log, uint32_t comm, uint32_t rank);

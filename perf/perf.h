@@ -133,9 +133,9 @@ struct perf_result {
   uint64_t bytes, count; /* of one operation; of a step for models */
   uint32_t iterations;
   double median_us, p99_us, min_us;
-  double algbw, busbw; /* GB/s (1e9) */
-  double cpu_s_per_gb; /* all ranks; 0 without bytes */
-  uint64_t wrong;      /* all ranks */
+  double algbw, busbw;         /* GB/s (1e9) */
+  double cpu_s_per_gb;         /* all ranks; 0 without bytes */
+  uint64_t wrong;              /* all ranks */
   agg_prediction_t prediction; /* of an allreduce by itself; else all zero */
 };
 

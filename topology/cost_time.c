@@ -10,8 +10,8 @@
 
 #define WINDOW_LEAST 4u
 #define WINDOW_MOST 256u /* beyond it the window's memory grows faster than a deeper pipeline gains */
-/* On trees deeper than one a trip under load takes longer than an empty one, and slots are used again in their order, so that the longest trip
- * of an edge counts: as perf/micro/plan_sim.c shows it on rings of 16 to 256. */
+/* On trees deeper than one a trip under load takes longer than an empty one, and slots are used again in their order, so that the longest
+ * trip of an edge counts: as perf/micro/plan_sim.c shows it on rings of 16 to 256. */
 #define DEEP_TRIP 3.0
 
 struct cut {

@@ -1,7 +1,7 @@
 /*
  * Reads hwloc's objects into plain data, from this machine or from an XML, which it gets as text, so that hwloc never takes something else
- * in its place. With an XML it runs in a process of its own (discover_apart.c). hwloc's only other user is bind.c, which acts on the machine
- * and describes nothing. What makes NICs of the devices is discover_nics.c.
+ * in its place. With an XML it runs in a process of its own (discover_apart.c). hwloc's only other user is bind.c, which acts on the
+ * machine and describes nothing. What makes NICs of the devices is discover_nics.c.
  */
 #include "topology/discover.h"
 

@@ -127,7 +127,8 @@ int plan_check(const struct plan *plan, uint32_t self, agg_error_t *err) {
   return rc == AGG_OK && self >= plan->workers ? check_server(plan, self, err) : rc;
 }
 
-/* ---- words ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- words ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const char *size_text(uint64_t bytes, char *buf, size_t cap) {
   static const char units[] = " KMGTPE";

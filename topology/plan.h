@@ -45,11 +45,11 @@ struct plan {
   uint32_t lanes, window, chunk_bytes;
   struct forest_map *map; /* owned; NULL: none */
   uint32_t n_forests;
-  struct forest forest[PLAN_FORESTS_MAX]; /* their maps are `map` */
-  struct plan_table table[OP_KIND_COUNT]; /* n == 0: forest 0 for all sizes */
-  uint8_t tunable;                                /* measured times may change it (libagg/tune.h) */
+  struct forest forest[PLAN_FORESTS_MAX];        /* their maps are `map` */
+  struct plan_table table[OP_KIND_COUNT];        /* n == 0: forest 0 for all sizes */
+  uint8_t tunable;                               /* measured times may change it (libagg/tune.h) */
   float predicted[PLAN_SIZES][PLAN_FORESTS_MAX]; /* seconds of an allreduce; 0: unknown */
-  double bound;                                   /* seconds a byte that no plan can go below, by the workers' NICs; 0: unknown */
+  double bound;                                  /* seconds a byte that no plan can go below, by the workers' NICs; 0: unknown */
 };
 
 /* Moves with its struct: plain assignment hands it over, one holder calls plan_fini. Takes a zeroed one. */

@@ -75,10 +75,10 @@ struct control_node {
   /* For the planner; 0: unknown. */
   uint32_t n_ports;
   struct control_port ports[CONTROL_RAILS_MAX]; /* that its lanes use between hosts */
-  uint64_t sum_bytes_per_s;  /* of inputs that one thread folds */
-  uint64_t copy_bytes_per_s; /* of memory, all cores together */
-  uint32_t cores;            /* that the process may use */
-  uint64_t memory_limit;     /* of communication buffers that it may hold, bytes */
+  uint64_t sum_bytes_per_s;                     /* of inputs that one thread folds */
+  uint64_t copy_bytes_per_s;                    /* of memory, all cores together */
+  uint32_t cores;                               /* that the process may use */
+  uint64_t memory_limit;                        /* of communication buffers that it may hold, bytes */
   uint32_t n_addresses;
   struct control_address *addresses; /* owned by whoever holds the control_node */
 };

@@ -17,7 +17,8 @@ struct message_plan {
   uint32_t *sizes; /* of groups, then of racks, then the servers' racks */
 };
 
-/* ---- out ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- out ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void put_forests(struct message_plan *m, const struct plan *plan) {
   for (uint32_t i = 0; i < plan->n_forests; i++) {
@@ -110,7 +111,8 @@ void message_plan_free(struct message_plan *m) {
   free(m);
 }
 
-/* ---- in ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int bad(agg_error_t *err, const char *what) { return err_set(err, AGG_EPROTO, "it sent a plan with a wrong %s", what); }
 

@@ -18,7 +18,8 @@
 #include "topology/explain.h"
 #include "topology/slurm.h"
 
-/* ---- the description ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the description ------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Whether the file's first word, behind comments and empty lines, is ours. One that cannot be read is: topo_load says why. */
 static int is_text_form(const char *path) {
@@ -53,13 +54,14 @@ void planning_topology_free(struct topo *topo) {
   free(topo);
 }
 
-/* ---- hosts ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- hosts ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 struct planning {
   const struct group *g;
   uint32_t nodes;
-  uint32_t *by_host;   /* nodes, those of a host one after the other */
-  uint32_t *host_link; /* node -> link of its host */
+  uint32_t *by_host;     /* nodes, those of a host one after the other */
+  uint32_t *host_link;   /* node -> link of its host */
   uint32_t *switch_link; /* switch of the description -> link, 0: not added */
   struct fabric fabric;
 };
@@ -80,8 +82,8 @@ static int compare_nodes(const void *a, const void *b, void *user) {
   return order != 0 ? order : x < y ? -1 : x > y;
 }
 
-/* Nodes share a host where they can share memory on it: containers may share a name, machines of one image a place. Without shared memory each
- * is by itself: its puts pass the network's stack. */
+/* Nodes share a host where they can share memory on it: containers may share a name, machines of one image a place. Without shared memory
+ * each is by itself: its puts pass the network's stack. */
 static int same_host(const struct control_node *a, const struct control_node *b) {
   return strcmp(a->host, b->host) == 0 && a->place == b->place && has_transport(a, "shm") && has_transport(b, "shm");
 }
@@ -168,7 +170,8 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
   for (uint32_t i = 0; i < n; i++) {
     p->host_link[list[i]] = link;
     l->cores = MAX_OF(l->cores, nodes[list[i]].cores);
-    if (nodes[list[i]].copy_bytes_per_s != 0) l->memory_bytes_per_s = MAX_OF(l->memory_bytes_per_s, (double)nodes[list[i]].copy_bytes_per_s);
+    if (nodes[list[i]].copy_bytes_per_s != 0)
+      l->memory_bytes_per_s = MAX_OF(l->memory_bytes_per_s, (double)nodes[list[i]].copy_bytes_per_s);
   }
   return AGG_OK;
 }
@@ -202,7 +205,8 @@ static int add_nodes(struct planning *p, agg_error_t *err) {
   return AGG_OK;
 }
 
-/* ---- the plan ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the plan -------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int make_fabric(struct planning *p, agg_error_t *err) {
   uint32_t switches = p->g->c->topo != NULL ? p->g->c->topo->n_switches : 0;
@@ -226,7 +230,8 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   explain_fini(&e);
 }
 
-/* Seconds a byte that every worker's NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among themselves. */
+/* Seconds a byte that every worker's NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among themselves.
+ */
 static double bound(const struct fabric *f, const struct cost *cost) {
   double slowest = 0, n = f->workers;
   if (fabric_one_host(f) || f->workers < 2) return 0;

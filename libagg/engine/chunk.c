@@ -39,11 +39,8 @@ int op_layout_init(struct op_layout *l, const struct op_desc *desc, const struct
   if (desc->count > (uint64_t)INT64_MAX / made.elem_bytes / made.blocks)
     return err_set(err, AGG_EINVAL, "count: %llu elements of %u bytes in %u blocks overflow 2^63 bytes", (unsigned long long)desc->count,
                    made.elem_bytes, made.blocks);
-  made.chunk_elems = cut_elems(&(struct cut_request){.count = desc->count,
-                                                     .elem_bytes = made.elem_bytes,
-                                                     .places = places_used(desc, f),
-                                                     .lanes = lanes,
-                                                     .max_bytes = max_chunk});
+  made.chunk_elems = cut_elems(&(struct cut_request){
+      .count = desc->count, .elem_bytes = made.elem_bytes, .places = places_used(desc, f), .lanes = lanes, .max_bytes = max_chunk});
   made.turn = common_multiple(lanes, f->period);
   made.chunks_per_block = MAX_OF(1u, div_up_u64(desc->count, made.chunk_elems));
   if (made.chunks_per_block > UINT32_MAX / made.blocks)

@@ -267,8 +267,8 @@ static int all_are_roots(const struct forest *f) {
   return 1;
 }
 
-/* A server makes every result in scratch. A worker folds into scratch where it is an inner node, and where it is a root of results that only
- * others want. */
+/* A server makes every result in scratch. A worker folds into scratch where it is an inner node, and where it is a root of results that
+ * only others want. */
 uint32_t node_scratch_wanted(const struct plan *plan, uint32_t self) {
   if (self >= plan->workers) return plan->window;
   for (uint32_t i = 0; i < plan->n_forests; i++) {

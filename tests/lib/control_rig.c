@@ -116,8 +116,8 @@ void rig_server_start(struct rig_server *s, const char *token) {
   struct control_config config = {.token = ""};
   agg_error_t err;
   sync_init(&s->mu, &s->changed);
-  s->hooks =
-      (struct recruit_hooks){.user = s, .describe = on_describe, .prepare = on_prepare, .start = on_start, .go = on_go, .query = on_server_query, .end = on_end};
+  s->hooks = (struct recruit_hooks){
+      .user = s, .describe = on_describe, .prepare = on_prepare, .start = on_start, .go = on_go, .query = on_server_query, .end = on_end};
   ck_assert_int_eq(control_start(&config, &s->control, &err), AGG_OK);
   snprintf(s->address, sizeof s->address, "%s", token);
   control_call(s->control, create_task, s);

@@ -57,7 +57,8 @@ static void draw_map(struct rng *r, struct plan *p, int rack_servers) {
 
 /* A shape, or a star and another shape among the workers; shares equal or not. */
 static void draw_forest(struct rng *r, struct plan *p, unsigned kind, int hybrid) {
-  struct forest_spec spec[] = {{.kind = FOREST_STAR}, {.kind = (uint8_t)kind, .arity = kind == FOREST_TREE ? (uint8_t)between(r, 1, 4) : 0}};
+  struct forest_spec spec[] = {{.kind = FOREST_STAR},
+                               {.kind = (uint8_t)kind, .arity = kind == FOREST_TREE ? (uint8_t)between(r, 1, 4) : 0}};
   double weights[256];
   agg_error_t err = {0};
   for (unsigned i = 0; i < ARRAY_LEN(weights); i++) weights[i] = 1.0 + (double)rng_below(r, 8);

@@ -12,8 +12,7 @@
 static struct forest draw_forest(struct rng *r) {
   struct forest f;
   unsigned kind = (unsigned)rng_below(r, FOREST_KIND_COUNT);
-  ck_assert_int_eq(forest_init(&f, kind, 1 + (uint32_t)rng_below(r, 9), 1 + (uint32_t)rng_below(r, 4), NULL),
-                   AGG_OK);
+  ck_assert_int_eq(forest_init(&f, kind, 1 + (uint32_t)rng_below(r, 9), 1 + (uint32_t)rng_below(r, 4), NULL), AGG_OK);
   return f;
 }
 

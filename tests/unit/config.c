@@ -125,16 +125,37 @@ START_TEST(every_variable_reaches_its_field) {
 END_TEST
 
 START_TEST(every_choice_is_taken) {
-  const char *const good[][2] = {{"AGG_TRANSPORT", "auto"},   {"AGG_TRANSPORT", "shm"}, {"AGG_PLAN", "auto"},
-                                 {"AGG_PLAN", "0-32K:tree,32K-:hybrid"}, {"AGG_REPRODUCIBLE", "strict"}, {"AGG_TUNE", "off"}, {"AGG_COST", "hop_tcp=20us"},
-                                 {"AGG_PLAN", "star"},        {"AGG_PLAN", "direct"},   {"AGG_LOG", "off"},
-                                 {"AGG_LOG", "error"},        {"AGG_LOG", "warn"},      {"AGG_LOG", "info"},
-                                 {"AGG_CHUNK", "0"},          {"AGG_CHUNK", "1K"},      {"AGG_CHUNK", "16M"},
-                                 {"AGG_WINDOW", "1024"},      {"AGG_LANES", "16"},      {"AGG_MEMORY_LIMIT", "1000"},
-                                 {"AGG_TIMEOUT", "0.001"},    {"AGG_DEVICES", "a"},     {"AGG_DEVICES", "a:255,b:1,c"},
-                                 {"AGG_GID_INDEX", "-1"},     {"AGG_GID_INDEX", "255"}, {"AGG_TRAFFIC_CLASS", "255"},
-                                 {"AGG_SERVICE_LEVEL", "15"}, {"AGG_MTU", "0"},         {"AGG_MTU", "256"},
-                                 {"AGG_MTU", "4096"},         {"AGG_ACK_TIMEOUT", "0"}, {"AGG_RETRY_COUNT", "7"}};
+  const char *const good[][2] = {{"AGG_TRANSPORT", "auto"},
+                                 {"AGG_TRANSPORT", "shm"},
+                                 {"AGG_PLAN", "auto"},
+                                 {"AGG_PLAN", "0-32K:tree,32K-:hybrid"},
+                                 {"AGG_REPRODUCIBLE", "strict"},
+                                 {"AGG_TUNE", "off"},
+                                 {"AGG_COST", "hop_tcp=20us"},
+                                 {"AGG_PLAN", "star"},
+                                 {"AGG_PLAN", "direct"},
+                                 {"AGG_LOG", "off"},
+                                 {"AGG_LOG", "error"},
+                                 {"AGG_LOG", "warn"},
+                                 {"AGG_LOG", "info"},
+                                 {"AGG_CHUNK", "0"},
+                                 {"AGG_CHUNK", "1K"},
+                                 {"AGG_CHUNK", "16M"},
+                                 {"AGG_WINDOW", "1024"},
+                                 {"AGG_LANES", "16"},
+                                 {"AGG_MEMORY_LIMIT", "1000"},
+                                 {"AGG_TIMEOUT", "0.001"},
+                                 {"AGG_DEVICES", "a"},
+                                 {"AGG_DEVICES", "a:255,b:1,c"},
+                                 {"AGG_GID_INDEX", "-1"},
+                                 {"AGG_GID_INDEX", "255"},
+                                 {"AGG_TRAFFIC_CLASS", "255"},
+                                 {"AGG_SERVICE_LEVEL", "15"},
+                                 {"AGG_MTU", "0"},
+                                 {"AGG_MTU", "256"},
+                                 {"AGG_MTU", "4096"},
+                                 {"AGG_ACK_TIMEOUT", "0"},
+                                 {"AGG_RETRY_COUNT", "7"}};
   for (size_t i = 0; i < ARRAY_LEN(good); i++) {
     clean_environment();
     env(good[i][0], good[i][1]);

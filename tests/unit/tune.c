@@ -44,8 +44,8 @@ static void agree(void) {
   }
 }
 
-/* One operation on all ranks, whose true time over each forest is ms[forest]; rank 0 called last, the others have waited for it. Returns its
- * forest, which must be the same everywhere. */
+/* One operation on all ranks, whose true time over each forest is ms[forest]; rank 0 called last, the others have waited for it. Returns
+ * its forest, which must be the same everywhere. */
 static uint32_t run_one(const float *ms, int overlapped) {
   uint32_t forest = 0, sample;
   for (uint32_t r = 0; r < RANKS; r++) {
@@ -83,7 +83,7 @@ START_TEST(one_that_is_slower_than_predicted_is_left) {
   const float ms[] = {30, 16, 12};
   begin(10, 12, 13);
   ck_assert_uint_eq(run(CYCLE - 2, ms, 0), 0); /* a round is an operation too */
-  ck_assert_uint_eq(run(2, ms, 0), 1); /* direct promises the most: 12 against 30 measured */
+  ck_assert_uint_eq(run(2, ms, 0), 1);         /* direct promises the most: 12 against 30 measured */
   ck_assert_uint_eq(run(8 * CYCLE, ms, 0), 2); /* direct took 16 for 12, so ring, which promises 13 and takes 12, is tried, and stays */
   end();
 }
