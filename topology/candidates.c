@@ -12,14 +12,15 @@
 #include "topology/solve.h"
 
 #define CHUNK_ONE_HOST (128u << 10)
-#define CHUNK_NETWORK_LEAST (128u << 10)
+#define CHUNK_NETWORK_LEAST (64u << 10)
 #define CHUNK_NETWORK_MOST (1u << 20)
 #define CHUNK_WORK 5.0 /* a chunk is on the line so many times as long as its two messages keep a processor */
 #define LANES_NETWORK 2u
-#define PERIOD_MOST 256u  /* places of a schedule: more make the chunks smaller, fewer the shares coarser */
-#define SHARE_EXCESS 0.02 /* a tree may have so much more than its share for the sake of a short schedule */
-#define UNEQUAL 0.01      /* shares nearer to equal than this are taken as equal */
-#define NOTHING 1e-3      /* a part of a hybrid with less than this is none */
+#define LANE_ENOUGH 1.25e9 /* bytes a second that one TCP connection fills; more of them only meet in the same queues */
+#define PERIOD_MOST 256u   /* places of a schedule: more make the chunks smaller, fewer the shares coarser */
+#define SHARE_EXCESS 0.02  /* a tree may have so much more than its share for the sake of a short schedule */
+#define UNEQUAL 0.01       /* shares nearer to equal than this are taken as equal */
+#define NOTHING 1e-3       /* a part of a hybrid with less than this is none */
 
 /* ---- settings ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -39,11 +40,18 @@ static int check_limits(const struct plan_request *r, agg_error_t *err) {
   return AGG_OK;
 }
 
+static double fastest_nic(const struct candidates *all) {
+  double fastest = 0;
+  for (uint32_t i = 0; i < fabric_nodes(&all->f); i++) fastest = MAX_OF(fastest, all->f.link[all->f.node[i].host].bytes_per_s);
+  return fastest;
+}
+
 /* Lanes are dealt over NICs by their number, so fewer lanes than NICs would leave some idle. On one host there is none between the nodes.
  */
 static uint32_t lanes_for(const struct candidates *all) {
   uint32_t rails = MAX_OF(all->request->rails, all->f.rails);
   if (all->one_host) return all->f.servers == 0 ? 1 : 2;
+  if (all->f.transport == FABRIC_TCP && fastest_nic(all) <= LANE_ENOUGH) return MIN_OF(MAX_OF(1u, rails), PLAN_LANES_MAX);
   return MIN_OF(MAX_OF(LANES_NETWORK, rails), PLAN_LANES_MAX);
 }
 
@@ -51,9 +59,7 @@ static uint32_t lanes_for(const struct candidates *all) {
 static uint32_t chunk_for(const struct candidates *all) {
   const struct cost *c = &all->cost;
   if (all->one_host) return CHUNK_ONE_HOST;
-  double fastest = 0;
-  for (uint32_t i = 0; i < all->f.workers; i++) fastest = MAX_OF(fastest, all->f.link[all->f.node[i].host].bytes_per_s);
-  double bytes = CHUNK_WORK * fastest * 2 * (all->f.transport == FABRIC_VERBS ? c->message_verbs : c->message_tcp);
+  double bytes = CHUNK_WORK * fastest_nic(all) * 2 * (all->f.transport == FABRIC_VERBS ? c->message_verbs : c->message_tcp);
   uint32_t chunk = CHUNK_NETWORK_LEAST;
   while (chunk < CHUNK_NETWORK_MOST && 2.0 * chunk <= bytes) chunk *= 2;
   return chunk;
@@ -113,13 +119,15 @@ static void check_needs(const struct candidates *all, struct candidate *c) {
   char node[32];
   double connections = (double)c->peers * all->lanes * PLAN_PRIORITIES;
   if (connections > all->cost.connections) {
-    snprintf(c->why, sizeof c->why, "%s would hold %.0f connections, more than %.0f (cost constant connections)",
+    c->limited = LIMITED_CONNECTIONS;
+    snprintf(c->why, sizeof c->why, "%s would hold %.0f connections, more than %.0f",
              fabric_node_name(&all->f, c->peers_node, node, sizeof node), connections, all->cost.connections);
     return;
   }
   uint32_t chunk = all->request->chunk_bytes != 0 ? all->chunk_bytes : MIN_OF(CHUNK_LEAST, all->chunk_bytes);
   uint32_t window = all->request->window != 0 ? all->request->window : 2;
   if (window_fitting(all, c->children, chunk, window) == window) return;
+  c->limited = LIMITED_MEMORY;
   double limit = (double)all->f.node[c->children_node].memory_bytes;
   double bytes = c->children * limit * all->lanes * PLAN_PRIORITIES * window * (chunk + (double)WIRE_HEADER_BYTES);
   snprintf(c->why, sizeof c->why, "%s would need %.4g MiB for windows of %u chunks of %u KiB, more than its %.4g MiB",

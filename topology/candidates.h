@@ -32,6 +32,8 @@ enum plan_family { FAMILY_NONE = 0, FAMILY_STAR, FAMILY_HSTAR, FAMILY_RACK, FAMI
 
 #define CANDIDATE_WHY_MAX 192
 
+enum limited { LIMITED_NOT = 0, LIMITED_MEMORY, LIMITED_CONNECTIONS };
+
 struct candidate {
   unsigned class;
   uint8_t family;
@@ -46,6 +48,7 @@ struct candidate {
   double children;            /* of the node with the least memory a child: children for each byte of its limit */
   uint32_t children_node;
   char why[CANDIDATE_WHY_MAX]; /* left out: why; "" otherwise */
+  uint8_t limited;             /* left out for a limit that can be raised: enum limited */
 };
 
 #define CANDIDATES_MAX 24

@@ -366,6 +366,17 @@ static void make_plan(struct chooser *ch, const struct choice *choice, struct pl
 }
 
 /* Nothing can be: the reason of the first candidate that was asked for. */
+static const char *cure(const struct candidate *c) {
+  switch ((enum limited)c->limited) {
+    case LIMITED_MEMORY:
+      return ": raise AGG_MEMORY_LIMIT there (a server: --memory-limit), or lower AGG_CHUNK, AGG_WINDOW or AGG_LANES";
+    case LIMITED_CONNECTIONS:
+      return ": raise it (AGG_COST=connections=N), or take ring or tree (AGG_PLAN)";
+    default:
+      return "";
+  }
+}
+
 static int nothing(const struct chooser *ch, agg_error_t *err) {
   char name[96];
   for (uint32_t g = 0; g < ch->n_sizes; g++) {
@@ -378,8 +389,9 @@ static int nothing(const struct chooser *ch, agg_error_t *err) {
       if (first == NULL && k->why[0] != '\0') first = k;
     }
     if (!some && first != NULL)
-      return err_set(err, AGG_EINVAL, "plan \"%s\" cannot be from %llu bytes on: %s: %s", plan_class_name(ch->classes[g]),
-                     (unsigned long long)ch->size[g], candidate_name(first, name, sizeof name), first->why);
+      return err_set(err, first->limited ? AGG_ELIMIT : AGG_EINVAL, "plan \"%s\" cannot be from %llu bytes on: %s: %s%s",
+                     plan_class_name(ch->classes[g]), (unsigned long long)ch->size[g], candidate_name(first, name, sizeof name), first->why,
+                     cure(first));
   }
   return err_set(
       err, AGG_EINVAL,

@@ -134,7 +134,10 @@ static int check_class(unsigned classes, const struct fabric *f, const struct fo
     return err_set(
         err, AGG_EINVAL,
         "plan \"hier\" needs several hosts with several workers each, or racks with servers, and %s: take auto, direct, ring or tree%s",
-        map == NULL ? "every worker is alone on its host, in one rack" : "there are none", f->servers != 0 ? ", star or hybrid" : "");
+        fabric_one_host(f) ? "all are on one host"
+        : map == NULL      ? "every worker is alone on its host, in one rack"
+                           : "there are none",
+        f->servers != 0 ? ", star or hybrid" : "");
   return AGG_OK;
 }
 

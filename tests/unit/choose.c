@@ -28,15 +28,16 @@ static struct plan make(struct plan_request r) {
   return p;
 }
 
-static void refuse(struct plan_request r, const char *words) {
+static void refuse_as(int code, struct plan_request r, const char *words) {
   struct plan p = {.lanes = 77};
   agg_error_t err = {0};
-  ck_assert_int_eq(plan_make(&r, &p, &err), AGG_EINVAL);
-  ck_assert_int_eq(err.code, AGG_EINVAL);
+  ck_assert_int_eq(plan_make(&r, &p, &err), code);
+  ck_assert_int_eq(err.code, code);
   ck_assert_msg(strstr(err.text, words) != NULL, "\"%s\" in \"%s\"", words, err.text);
   ck_assert_uint_eq(p.lanes, 77); /* outputs only on success */
-  ck_assert_int_eq(plan_make(&r, &p, NULL), AGG_EINVAL);
+  ck_assert_int_eq(plan_make(&r, &p, NULL), code);
 }
+static void refuse(struct plan_request r, const char *words) { refuse_as(AGG_EINVAL, r, words); }
 
 static struct fabric flat(uint32_t workers, uint32_t servers, double rate) {
   struct fabric f;
@@ -284,8 +285,8 @@ END_TEST
 START_TEST(what_fits_nowhere_is_refused_with_figures) {
   struct fabric f = flat(24, 2, GBIT);
   for (uint32_t i = 0; i < 26; i++) f.node[i].memory_bytes = 1000;
-  refuse((struct plan_request){.fabric = &f}, "MiB for windows");
-  refuse((struct plan_request){.fabric = &f, .plan = "direct"}, "plan \"direct\" cannot be");
+  refuse_as(AGG_ELIMIT, (struct plan_request){.fabric = &f}, "raise AGG_MEMORY_LIMIT");
+  refuse_as(AGG_ELIMIT, (struct plan_request){.fabric = &f, .plan = "direct"}, "plan \"direct\" cannot be");
   fabric_fini(&f);
 }
 END_TEST
@@ -298,7 +299,7 @@ START_TEST(connections_have_a_limit) {
   struct plan p = make((struct plan_request){.fabric = &f, .cost = &cost});
   for (uint32_t i = 0; i < p.n_forests; i++) ck_assert_uint_ne(p.forest[i].part[0].kind, FOREST_DIRECT);
   plan_fini(&p);
-  refuse((struct plan_request){.fabric = &f, .cost = &cost, .plan = "direct"}, "would hold 252 connections, more than 100");
+  refuse_as(AGG_ELIMIT, (struct plan_request){.fabric = &f, .cost = &cost, .plan = "direct"}, "would hold 252 connections, more than 100");
   fabric_fini(&f);
 }
 END_TEST
