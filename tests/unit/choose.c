@@ -299,7 +299,7 @@ START_TEST(connections_have_a_limit) {
   struct plan p = make((struct plan_request){.fabric = &f, .cost = &cost});
   for (uint32_t i = 0; i < p.n_forests; i++) ck_assert_uint_ne(p.forest[i].part[0].kind, FOREST_DIRECT);
   plan_fini(&p);
-  refuse_as(AGG_ELIMIT, (struct plan_request){.fabric = &f, .cost = &cost, .plan = "direct"}, "would hold 252 connections, more than 100");
+  refuse_as(AGG_ELIMIT, (struct plan_request){.fabric = &f, .cost = &cost, .plan = "direct"}, "would hold 126 connections, more than 100");
   fabric_fini(&f);
 }
 END_TEST
