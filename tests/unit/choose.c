@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 
 #include "base/util.h"
-#include "lib/expect.h"
-#include "lib/madefabric.h"
+#include "tests/lib/expect.h"
+#include "tests/lib/madefabric.h"
 
 #define GBIT (1e9 / 8)
 #define MIB (1ull << 20)

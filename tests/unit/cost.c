@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "lib/madefabric.h"
+#include "tests/lib/madefabric.h"
 
 #define GBIT (1e9 / 8)
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "lib/madefabric.h"
+#include "tests/lib/madefabric.h"
 
 static struct cost links_only(void) {
   struct cost cost;

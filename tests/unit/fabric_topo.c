@@ -1,0 +1,103 @@
+/* Fabrics of described clusters: links, speeds, roles and what stays unknown. */
+#include "topology/fabric_topo.h"
+
+#include <check.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "topology/cost.h"
+
+static uint32_t add_switch(struct topo *t, const char *name, uint32_t parent, uint64_t up, uint64_t down) {
+  struct topo_switch s = {.parent = parent, .up = up, .down = down};
+  uint32_t at;
+  str_copy(s.name, sizeof s.name, name);
+  ck_assert_int_eq(topo_add_switch(t, &s, &at, NULL), AGG_OK);
+  return at;
+}
+
+static void add_host(struct topo *t, const char *name, uint32_t on, struct topo_nic *nics, uint32_t n_nics, uint32_t workers,
+                     uint32_t servers) {
+  struct topo_numa numa[2] = {{.number = 0, .n_cores = 8, .cores = "0-7", .cpus = "0-7"},
+                              {.number = 1, .n_cores = 8, .cores = "8-15", .cpus = "8-15"}};
+  struct topo_machine m = {.n_numa = 2, .numa = numa, .n_nics = n_nics, .nics = nics};
+  struct topo_host h = {.on = on, .workers = workers, .servers = servers};
+  uint32_t at;
+  agg_error_t err = {0};
+  str_copy(h.name, sizeof h.name, name);
+  ck_assert_msg(topo_add_machine(t, &m, &h.machine, &err) == AGG_OK, "%s", err.text);
+  ck_assert_msg(topo_add_host(t, &h, &at, &err) == AGG_OK, "%s", err.text);
+}
+
+static struct topo_nic nic(const char *rdma, const char *netdev, uint64_t speed, uint8_t state) {
+  struct topo_nic n = {.speed = speed, .state = state, .rail = TOPO_NONE, .place = {.numa = TOPO_NONE}};
+  str_copy(n.rdma, sizeof n.rdma, rdma);
+  str_copy(n.netdev, sizeof n.netdev, netdev);
+  return n;
+}
+
+START_TEST(hosts_hang_on_their_switches) {
+  struct topo t;
+  struct fabric f;
+  agg_error_t err = {0};
+  topo_init(&t);
+  uint32_t rack = add_switch(&t, "rack1", 1, 40, 20), top = add_switch(&t, "top", TOPO_NONE, 0, 0);
+  struct topo_nic two[] = {nic("mlx5_0:1", "eth0", 100, TOPO_UP), nic("mlx5_1:1", "eth1", 200, TOPO_STATE_UNKNOWN),
+                           nic("mlx5_2:1", "eth2", 400, TOPO_DOWN)};
+  struct topo_nic one[] = {nic("", "eth0", 0, TOPO_UP)};
+  add_host(&t, "node1", rack, two, 3, 2, 0);
+  add_host(&t, "idle", rack, two, 3, 0, 0);
+  add_host(&t, "store1", top, one, 1, 1, 1);
+  ck_assert_msg(fabric_from_topo(&f, &t, &err) == AGG_OK, "%s", err.text);
+  ck_assert_int_eq(fabric_check(&f, NULL), AGG_OK);
+  ck_assert(f.workers == 3 && f.servers == 1 && f.n_links == 4 && f.rails == 2 && f.transport == FABRIC_TCP);
+  const struct fabric_link *node1 = &f.link[f.node[0].host], *store1 = &f.link[f.node[3].host];
+  ck_assert_str_eq(node1->name, "node1");
+  ck_assert_str_eq(store1->name, "store1");
+  ck_assert(f.node[0].host == f.node[1].host && f.node[2].host == f.node[3].host);
+  ck_assert(node1->bytes_per_s == 300 && node1->cores == 16 && store1->bytes_per_s == FABRIC_UNKNOWN && store1->parent == FABRIC_CORE);
+  ck_assert_str_eq(f.link[node1->parent].name, "rack1");
+  ck_assert(f.link[node1->parent].bytes_per_s == 20 && f.link[node1->parent].parent == FABRIC_CORE);
+  fabric_fini(&f);
+  topo_fini(&t);
+}
+END_TEST
+
+START_TEST(verbs_where_all_have_a_port) {
+  struct topo t;
+  struct fabric f;
+  topo_init(&t);
+  uint32_t top = add_switch(&t, "top", TOPO_NONE, 0, 0);
+  struct topo_nic n[] = {nic("mlx5_0:1", "eth0", 100, TOPO_UP)};
+  add_host(&t, "node1", top, n, 1, 1, 0);
+  add_host(&t, "node2", top, n, 1, 1, 0);
+  ck_assert_int_eq(fabric_from_topo(&f, &t, NULL), AGG_OK);
+  ck_assert_uint_eq(f.transport, FABRIC_VERBS);
+  fabric_fini(&f);
+  topo_fini(&t);
+}
+END_TEST
+
+START_TEST(servers_alone_are_no_cluster) {
+  struct topo t;
+  struct fabric f;
+  agg_error_t err = {0};
+  topo_init(&t);
+  uint32_t top = add_switch(&t, "top", TOPO_NONE, 0, 0);
+  struct topo_nic n[] = {nic("", "eth0", 100, TOPO_UP)};
+  add_host(&t, "store1", top, n, 1, 0, 2);
+  ck_assert_int_eq(fabric_from_topo(&f, &t, &err), AGG_EINVAL);
+  ck_assert_ptr_nonnull(strstr(err.text, "no worker"));
+  topo_fini(&t);
+}
+END_TEST
+
+Suite *make_suite(void);
+Suite *make_suite(void) {
+  Suite *s = suite_create("fabric_topo");
+  TCase *c = tcase_create("fabric_topo");
+  tcase_add_test(c, hosts_hang_on_their_switches);
+  tcase_add_test(c, verbs_where_all_have_a_port);
+  tcase_add_test(c, servers_alone_are_no_cluster);
+  suite_add_tcase(s, c);
+  return s;
+}
