@@ -119,7 +119,7 @@ $(O)/train_lm: $(call obj,$(LM_SRC)) $(O)/$(SONAME)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(LM_SRC)) -L$(O) -lagg -lm
 
 # What a chunk costs in the engine.
-$(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/discover%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
+$(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/discover% topology/bind%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 

@@ -12,6 +12,7 @@
 #include "control/control.h"
 #include "control/planning.h"
 #include "options.h"
+#include "pin.h"
 #include "text.h"
 #include "topology/plan.h"
 #include "transport.h"
@@ -21,7 +22,7 @@
 void config_defaults(struct server_config *c) {
   memset(c, 0, sizeof *c);
   str_copy(c->transport, sizeof c->transport, "auto");
-  c->pin = 1;
+  str_copy(c->pin, sizeof c->pin, "auto");
   c->max_jobs = 256;
   c->max_world = FOREST_MAX_NODES;
   c->drain_timeout = 30;
@@ -128,7 +129,14 @@ int config_read_file(struct server_config *c, const char *path, agg_error_t *err
 
 /* ---- all together -------------------------------------------------------------------------------------------------------------- */
 
+/* Cores that are listed are meant to be used. */
+static uint32_t listed_cores(const struct server_config *c) {
+  struct pin_setting pin;
+  return pin_parse(c->pin, &pin, NULL) == 0 && pin.mode == PIN_LIST ? pin.n : 0;
+}
+
 static void choose_from_machine(struct server_config *c, const struct machine *machine) {
+  if (c->reactors == 0) c->reactors = MIN_OF(listed_cores(c), (uint32_t)CONTROL_REACTORS_MAX);
   if (c->reactors == 0) c->reactors = MIN_OF(machine->usable, (unsigned)CONTROL_REACTORS_MAX);
   if (c->max_connections == 0) c->max_connections = (uint32_t)MIN_OF(MAX_OF(machine->files / 2, 16), 16384);
   if (c->memory_limit == 0) c->memory_limit = MAX_OF(machine->memory / 2 >> 20, 1) << 20; /* whole MiB */

@@ -27,7 +27,7 @@ struct server_config {
   char transport[64];
   char bind[CONFIG_HOST_MAX]; /* host of the data sockets; "": chosen */
   uint32_t reactors;          /* 0 before config_load: auto */
-  uint32_t pin;               /* 1: auto, 0: off */
+  char pin[256];              /* as pin_parse reads it */
   uint64_t memory_limit;      /* 0 before config_load: auto */
   uint64_t job_memory_limit;  /* likewise */
   uint32_t max_jobs;

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "job_internal.h"
+#include "pages.h"
 
 /* Lanes opened in one go: others' planes on the reactor wait for no longer than that. */
 #define CONNECT_BATCH 32
@@ -64,6 +65,9 @@ static void create(void *arg) {
                                 .plan = &job->plan,
                                 .reduce = reduce_best(),
                                 .hooks = {.user = jp, .up = on_up, .connected = on_connected, .done = on_done, .fault = on_fault}};
+  const struct pinning *pinning = &job->env->reactors->pinning;
+  config.bind = pinning->bind;
+  config.node = pinning_node(pinning, jp->reactor_index);
   config.n_tps = reactor_tps(jp->reactor, config.tps);
   call->rc = plane_create(&config, &jp->plane, call->err);
   if (call->rc != 0) return;
@@ -114,6 +118,27 @@ static void connect_some(void *arg) {
   }
 }
 
+struct where_call {
+  const struct job_plane *jp;
+  struct pages *pages;
+};
+
+static void where(void *arg) {
+  struct where_call *call = arg;
+  struct plane_where w;
+  plane_get_where(call->jp->plane, &w);
+  pages_add(call->pages, &w);
+}
+
+static void say_pages(const struct job *job, const char *prefix) {
+  struct pages pages = {0};
+  for (uint32_t i = 0; i < job->n_planes; i++) {
+    struct where_call call = {.jp = &job->planes[i], .pages = &pages};
+    reactor_call(job->planes[i].reactor, where, &call);
+  }
+  pages_say(&pages, job->env->log, prefix);
+}
+
 int job_planes_open(struct job *job, const struct control_setup *setup, agg_error_t *err) {
   struct reactors *rs = job->env->reactors;
   char prefix[AGG_NAME_MAX + 32];
@@ -132,6 +157,7 @@ int job_planes_open(struct job *job, const struct control_setup *setup, agg_erro
     while (call.rc == 0 && call.next < setup->n_nodes) reactor_call(jp->reactor, connect_some, &call);
     if (call.rc != 0) return call.rc;
   }
+  say_pages(job, prefix);
   return 0;
 }
 

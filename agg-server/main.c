@@ -99,7 +99,7 @@ static int serve(struct program *p) {
   set_signals();
   log_start(p);
   raise_descriptors(p);
-  if (server_create(&p->config, &p->machine, &p->tokens, &p->log, &server, &err) != 0) return fail(EXIT_START, &err);
+  if (server_create(&p->config, &p->tokens, &p->log, &server, &err) != 0) return fail(EXIT_START, &err);
   server_address(server, p->address, sizeof p->address);
   LOG_INFO(&p->log, "listens on %s", p->address);
   say_ready(p);

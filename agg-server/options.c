@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "control/control.h"
+#include "pin.h"
 #include "rdma.h"
 #include "text.h"
 #include "topology/cost.h"
@@ -26,8 +27,9 @@ const struct option_row option_table[] = {
     {"transport", "NAME", "auto, shm, verbs or tcp (auto)", TEXT(transport)},
     {"bind", "HOST", "address of the data sockets (that of listen, else chosen by route)", TEXT(bind)},
     {"reactors", "N", "threads that move and sum data (auto: one a core)", OPTION_COUNT, 1, FIELD(reactors), 0, 1, CONTROL_REACTORS_MAX},
-    {"pin", "auto|off", "whether each reactor is bound to a core of its own (auto: when there is more than one)", OPTION_ONOFF, 0,
-     FIELD(pin), 0, 0, 0},
+    {"pin", "auto|off|CORES",
+     "bind each reactor to a core of its own: near its NIC, where there are enough, or to these, as in 2,4-6 (auto)", OPTION_PIN, 0,
+     FIELD(pin), sizeof(((struct server_config *)0)->pin), 0, 0},
     {"memory-limit", "BYTES", "for the slots of all jobs together; K, M, G (auto: half of the memory)", OPTION_BYTES, 1,
      FIELD(memory_limit), 0, 1 << 20, BYTES_MAX},
     {"job-memory-limit", "BYTES", "for the slots of one job (auto: memory-limit)", OPTION_BYTES, 1, FIELD(job_memory_limit), 0, 1 << 20,
@@ -95,6 +97,11 @@ static int set_cost(const struct option_row *row, char *field, const char *value
   return rc;
 }
 
+static int set_pin(const struct option_row *row, char *field, const char *value, agg_error_t *err) {
+  int rc = value[0] != '\0' ? pin_check(value, err) : err_set(err, AGG_EINVAL, "'': expected off, auto, or cores as in 2,4-6");
+  return rc == 0 ? set_text(row, field, value, err) : err_prefix(err, "%s", row->name);
+}
+
 /* 0 to max, or auto (or -1, as the library's variables have it). */
 static int set_system(const struct option_row *row, int32_t *field, const char *value, agg_error_t *err) {
   uint64_t n;
@@ -147,17 +154,10 @@ static int set_number(const struct option_row *row, void *field, const char *val
   }
 }
 
-static int set_word(const struct option_row *row, uint32_t *field, const char *value, agg_error_t *err) {
-  if (row->kind == OPTION_LEVEL) {
-    int level = log_level_parse(value);
-    if (level < 0) return err_set(err, AGG_EINVAL, "%s: '%.80s' is not off, error, warn, info or debug", row->name, value);
-    *field = (uint32_t)level;
-    return 0;
-  }
-  if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0) {
-    return err_set(err, AGG_EINVAL, "%s: '%.80s' is not auto or off", row->name, value);
-  }
-  *field = value[0] == 'a';
+static int set_level(const struct option_row *row, uint32_t *field, const char *value, agg_error_t *err) {
+  int level = log_level_parse(value);
+  if (level < 0) return err_set(err, AGG_EINVAL, "%s: '%.80s' is not off, error, warn, info or debug", row->name, value);
+  *field = (uint32_t)level;
   return 0;
 }
 
@@ -166,9 +166,10 @@ int option_set(const struct option_row *row, struct server_config *c, const char
   switch (row->kind) {
     case OPTION_TEXT:
       return set_text(row, field, value, err);
-    case OPTION_ONOFF:
     case OPTION_LEVEL:
-      return set_word(row, field, value, err);
+      return set_level(row, field, value, err);
+    case OPTION_PIN:
+      return set_pin(row, field, value, err);
     case OPTION_DEVICES:
       return set_devices(row, field, value, err);
     case OPTION_COST:
@@ -189,6 +190,7 @@ const char *option_format(const struct option_row *row, const struct server_conf
     case OPTION_TEXT:
     case OPTION_DEVICES:
     case OPTION_COST:
+    case OPTION_PIN:
       str_copy(buf, cap, field);
       return buf;
     case OPTION_BYTES:
@@ -196,8 +198,6 @@ const char *option_format(const struct option_row *row, const struct server_conf
     case OPTION_SECONDS:
       snprintf(buf, cap, "%g", *(const double *)field);
       return buf;
-    case OPTION_ONOFF:
-      return count ? "auto" : "off";
     case OPTION_SYSTEM:
       if (*(const int32_t *)field < 0) return "auto";
       snprintf(buf, cap, "%d", *(const int32_t *)field);

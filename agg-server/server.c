@@ -187,8 +187,8 @@ static int listen_on(struct server *s, const struct tokens *tokens, agg_error_t 
   return rc;
 }
 
-int server_create(const struct server_config *config, const struct machine *machine, const struct tokens *tokens, const struct log *log,
-                  struct server **out, agg_error_t *err) {
+int server_create(const struct server_config *config, const struct tokens *tokens, const struct log *log, struct server **out,
+                  agg_error_t *err) {
   struct server *s = calloc(1, sizeof *s);
   if (s == NULL) return err_set(err, AGG_ENOMEM, "out of memory");
   s->config = config;
@@ -204,7 +204,7 @@ int server_create(const struct server_config *config, const struct machine *mach
   if (rc == 0 && config->topology[0] != '\0') rc = planning_topology_load(config->topology, &s->topo, err);
   if (rc == 0) rc = mailbox_init(&s->mailbox, err);
   if (rc == 0) rc = (s->base = event_base_new()) != NULL ? 0 : err_set(err, AGG_ESYS, "libevent cannot make an event loop");
-  if (rc == 0) rc = reactors_start(&s->reactors, config, machine, log, err);
+  if (rc == 0) rc = reactors_start(&s->reactors, config, log, err);
   if (rc != 0) goto fail;
   s->jobs.log = log;
   s->jobs.base = s->base;
@@ -215,9 +215,8 @@ int server_create(const struct server_config *config, const struct machine *mach
   rc = make_events(s, err);
   if (rc == 0) rc = listen_on(s, tokens, err);
   if (rc != 0) goto fail;
-  char cpus[256];
-  LOG_INFO(log, "%u reactors %s; transports %s; data sockets on %s", s->reactors.n, reactors_cpus(&s->reactors, cpus, sizeof cpus),
-           s->reactors.transports, config->bind[0] != '\0' ? config->bind : "an address chosen by route");
+  LOG_INFO(log, "%u reactors; transports %s; data sockets on %s", s->reactors.n, s->reactors.transports,
+           config->bind[0] != '\0' ? config->bind : "an address chosen by route");
   *out = s;
   return 0;
 

@@ -9,8 +9,8 @@ struct server;
 
 /* Starts the reactors and listens. Everything is borrowed for the server's life. AGG_ESYS: port in use, ...; AGG_EINVAL, AGG_ENOTSUP,
  * AGG_ENOMEM. */
-int server_create(const struct server_config *config, const struct machine *machine, const struct tokens *tokens, const struct log *log,
-                  struct server **server, agg_error_t *err);
+int server_create(const struct server_config *config, const struct tokens *tokens, const struct log *log, struct server **server,
+                  agg_error_t *err);
 
 /* "host:port" in use, for a launcher. Returns buf. */
 const char *server_address(const struct server *s, char *buf, size_t cap);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "describe.h"
+#include "pages.h"
 
 #define FLUSH_LIMIT_NS 2000000000ull /* for the last notices to be on their way when a communicator is destroyed */
 #define REQUESTS_A_SLAB 64u
@@ -173,6 +174,8 @@ static void open_plane_on_reactor(void *arg) {
                             .priority = cp->priority,
                             .plan = &c->setup.plan,
                             .reduce = reduce_best()};
+  pc.bind = c->agg->pinning.bind;
+  pc.node = pinning_node(&c->agg->pinning, cp->reactor);
   pc.n_tps = reactor_tps(c->agg->reactors[cp->reactor], pc.tps);
   comm_plane_hooks(cp, &pc.hooks);
   call->rc = plane_create(&pc, &cp->plane, &call->err);
@@ -197,6 +200,27 @@ static int open_planes(struct agg_comm *c, agg_error_t *err) {
     return call.rc;
   }
   return AGG_OK;
+}
+
+struct where_call {
+  const struct comm_plane *cp;
+  struct pages *pages;
+};
+
+static void where_on_reactor(void *arg) {
+  struct where_call *call = arg;
+  struct plane_where where;
+  plane_get_where(call->cp->plane, &where);
+  pages_add(call->pages, &where);
+}
+
+static void say_pages(struct agg_comm *c, const char *prefix) {
+  struct pages pages = {0};
+  for (uint32_t i = 0; i < c->n_planes; i++) {
+    struct where_call call = {.cp = &c->planes[i], .pages = &pages};
+    reactor_call(c->agg->reactors[c->planes[i].reactor], where_on_reactor, &call);
+  }
+  pages_say(&pages, &c->agg->log, prefix);
 }
 
 static int why_ended(struct agg_comm *c, agg_error_t *err) {
@@ -343,6 +367,7 @@ static int bring_up(struct agg_comm *c, agg_error_t *err) {
   if (rc == AGG_OK) rc = comm_reserve_requests(c);
   if (rc == AGG_OK) rc = make_tune(c, err);
   if (rc == AGG_OK) rc = open_planes(c, err);
+  if (rc == AGG_OK) say_pages(c, prefix);
   if (rc == AGG_OK) rc = await_lanes(c, err);
   return rc == AGG_OK ? start_running(c, err) : rc;
 }

@@ -14,8 +14,9 @@
 #include "base/util.h"
 #include "instance.h"
 #include "launcher.h"
-#include "topology/choose.h"
+#include "pin.h"
 #include "rdma.h"
+#include "topology/choose.h"
 
 #define SECONDS_MIN 0.001
 #define SECONDS_MAX 1e9
@@ -223,7 +224,7 @@ void agg_config_init(agg_config_t *config) {
       .plan = "auto",
       .reproducible = "off",
       .tune = "auto",
-      .pin = "off",
+      .pin = "auto",
       .spin_us = 200,
       .gid_index = -1,
       .traffic_class = -1,

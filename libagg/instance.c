@@ -141,6 +141,14 @@ static int start_reactors(struct agg *a, agg_error_t *err) {
   char peer[256];
   unsigned want = a->config.reactors != 0 ? a->config.reactors : 1;
   struct tp_rdma rdma = instance_rdma(&a->config);
+  struct pinning_config pin = {.log = &a->log,
+                               .setting = a->config.pin,
+                               .reactors = want,
+                               .local_rank = a->config.local_rank,
+                               .devices = a->config.devices,
+                               .transport = a->config.transport};
+  int code = pinning_start(&a->pinning, &pin, err);
+  if (code != AGG_OK) return err_prefix(err, "pin");
   first_peer_host(&a->config, peer, sizeof peer);
   for (unsigned i = 0; i < want; i++) {
     struct reactor_config rc = {.log = &a->log,
@@ -151,11 +159,13 @@ static int start_reactors(struct agg *a, agg_error_t *err) {
                                 .rdma = &rdma,
                                 .spin_us = a->config.spin_us,
                                 .lazy = 1,
-                                .cpu = -1};
-    int code = reactor_start(&rc, &a->reactors[i], err);
+                                .cpu = pinning_core(&a->pinning, i)};
+    code = reactor_start(&rc, &a->reactors[i], err);
     if (code != AGG_OK) return code;
     a->n_reactors++;
+    if (reactor_cpu(a->reactors[i]) != rc.cpu) pinning_failed(&a->pinning, i);
   }
+  pinning_say(&a->pinning, &a->log);
   return AGG_OK;
 }
 
@@ -217,6 +227,7 @@ void agg_close(agg_t *a) {
   memory_close(a);
   control_stop(a->control);
   for (unsigned i = 0; i < a->n_reactors; i++) reactor_stop(a->reactors[i]);
+  pinning_stop(&a->pinning);
   planning_topology_free(a->topo);
   if (a->alive != NULL) munmap(a->alive, (size_t)sysconf(_SC_PAGESIZE));
   pthread_mutex_destroy(&a->lock);

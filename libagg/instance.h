@@ -10,6 +10,7 @@
 #include "callback.h"
 #include "control/control.h"
 #include "mem/registry.h"
+#include "pinning.h"
 #include "reactor.h"
 #include "topology/cost.h"
 
@@ -24,6 +25,7 @@ struct agg {
   struct cost cost;  /* the planner's constants */
   struct calibration calibration;
   struct control *control;
+  struct pinning pinning;
   struct reactor *reactors[REACTORS_MAX];
   unsigned n_reactors;
   struct mem_registry memory;

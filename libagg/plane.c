@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "plane_internal.h"
+#include "topology/bind.h"
 
 #define SLOT_ALIGN 64u
 #define LANE_DEPTH(window) (3 * (window) + 1) /* results of two windows of open chunks, contributions of one: the engine opens no more */
@@ -76,6 +77,21 @@ void plane_fault(struct plane *p, enum plane_fault fault, int code, uint32_t pee
 
 /* ---- making and unmaking ------------------------------------------------------------------------------------------------------ */
 
+/* A block of `bytes` near the reactor. It is bound before a transport registers it, which takes its pages. */
+static int take_block(struct plane *p, uint64_t bytes, struct mem_block *block, agg_error_t *err) {
+  struct plane_where *w = &p->where;
+  agg_error_t why = {0};
+  int rc = mem_block_alloc(bytes, 1, block, err);
+  if (rc != AGG_OK) return rc;
+  w->bytes += block->len;
+  if (block->huge) w->huge_bytes += block->len;
+  if (bytes < MEM_HUGE_FROM_BYTES) w->small_bytes += block->len;
+  if (w->node < 0 || bind_memory(p->config.bind, block->addr, block->len, (uint32_t)w->node, &why) == AGG_OK) return AGG_OK;
+  w->node = -1;
+  str_copy(w->why, sizeof w->why, why.text);
+  return AGG_OK;
+}
+
 /* With the transports that lanes go over, and no others: registering may pin the memory. */
 static int register_block(struct plane *p, unsigned tp, agg_error_t *err) {
   struct tp_mem mem = {.addr = p->block.addr, .len = p->block.len, .fd = p->block.fd, .domain = p->config.comm};
@@ -90,7 +106,7 @@ static int lay_out(struct plane *p, agg_error_t *err) {
   node_roles(plan, self, p->roles);
   uint64_t bytes = block_bytes(plan, self, p->roles);
   if (bytes != 0) {
-    int rc = mem_block_alloc(bytes, 1, &p->block, err);
+    int rc = take_block(p, bytes, &p->block, err);
     if (rc != AGG_OK) return rc;
   }
   unsigned char *at = p->block.addr;
@@ -115,6 +131,7 @@ int plane_create(const struct plane_config *config, struct plane **out, agg_erro
   struct plane *p = calloc(1, sizeof *p);
   if (p == NULL) return err_set(err, AGG_ENOMEM, "no memory for a communicator");
   p->config = *config;
+  p->where.node = config->bind != NULL ? config->node : -1;
   p->nodes = plan_nodes(config->plan);
   p->stride = slot_stride(config->plan);
   p->scratch_stride = scratch_stride(config->plan);
@@ -180,7 +197,7 @@ void plane_destroy(struct plane *p) {
 static int make_bounce(struct plane *p, struct plane_lane *l, agg_error_t *err) {
   const struct plan *plan = p->config.plan;
   const struct plane_tp *tp = &p->config.tps[l->tp];
-  int rc = mem_block_alloc(plan->window * p->scratch_stride, 1, &l->bounce, err);
+  int rc = take_block(p, plan->window * p->scratch_stride, &l->bounce, err);
   if (rc != AGG_OK) return rc;
   struct tp_mem mem = {.addr = l->bounce.addr, .len = l->bounce.len, .fd = l->bounce.fd, .domain = p->config.comm};
   return tp->ops->mem_reg(tp->tp, &mem, &l->bounce_mr, err);
@@ -465,6 +482,8 @@ void plane_get_stats(const struct plane *p, struct plane_stats *stats) {
   *stats = p->stats;
   stats->chunks = node_chunks_done(p->node);
 }
+
+void plane_get_where(const struct plane *p, struct plane_where *where) { *where = p->where; }
 
 int plane_idle(const struct plane *p) {
   for (uint32_t i = 0; i < p->n_neighbours; i++)

@@ -14,6 +14,7 @@
 
 struct plane;
 struct plane_op;
+struct bind;
 
 #define PLANE_TPS_MAX 4
 
@@ -64,6 +65,8 @@ struct plane_config {
   unsigned n_tps;
   struct plane_tp tps[PLANE_TPS_MAX];
   const struct reduce_table *reduce;
+  const struct bind *bind; /* NULL: its memory is wherever the kernel puts it; */
+  int node;                /* else on this NUMA node; -1: likewise */
   struct plane_hooks hooks;
 };
 
@@ -107,6 +110,15 @@ struct plane_stats {
   uint64_t copy_bytes; /* to and from memory that was not registered, for transports that need it to be */
 };
 void plane_get_stats(const struct plane *p, struct plane_stats *stats);
+
+/* The memory that it has: windows, scratch and bounce areas, and where they lie. */
+struct plane_where {
+  uint64_t bytes, huge_bytes;
+  uint64_t small_bytes; /* in blocks too small for huge pages */
+  int node;             /* NUMA node that it is bound to, as the kernel says; -1: none */
+  char why[160];        /* why it is not on the node of the configuration, or "" */
+};
+void plane_get_where(const struct plane *p, struct plane_where *where);
 int plane_idle(const struct plane *p); /* no operation, no chunk, and every put is on its way */
 
 #endif

@@ -59,6 +59,7 @@ struct plane {
   struct plane_slot_op ops[NODE_OPS_MAX];
   uint8_t stopped;
   struct plane_stats stats;
+  struct plane_where where;
 };
 
 #define NODE_NAME_MAX 192

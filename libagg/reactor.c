@@ -30,6 +30,7 @@
 
 #include "base/err.h"
 #include "base/util.h"
+#include "topology/bind.h"
 
 #define EVENTS_PER_POLL 64
 #define RELAX_TURNS 300        /* empty turns that only relax the core, before each further one yields it */
@@ -465,15 +466,15 @@ static int start_thread(struct reactor *r, agg_error_t *err) {
   char name[16];
   snprintf(name, sizeof name, "agg-reactor%u", r->config.index % 1000);
   pthread_setname_np(r->thread, name);
-  if (r->config.cpu >= 0) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET((size_t)r->config.cpu, &set);
-    rc = pthread_setaffinity_np(r->thread, sizeof set, &set);
-    if (rc != 0) LOG_WARN(r->config.log, "reactor %u is not pinned to core %d: %s", r->config.index, r->config.cpu, strerror(rc));
+  agg_error_t why = {0};
+  if (r->config.cpu >= 0 && bind_thread(r->thread, r->config.cpu, &why) != AGG_OK) {
+    LOG_WARN(r->config.log, "reactor %u is not pinned: %s", r->config.index, why.text);
+    r->config.cpu = -1;
   }
   return AGG_OK;
 }
+
+int reactor_cpu(const struct reactor *r) { return r->config.cpu; }
 
 static void close_all(struct reactor *r) {
   for (unsigned i = 0; i < r->n_tps; i++) r->tps[i].tp.ops->close(r->tps[i].tp.tp);

@@ -30,6 +30,9 @@ struct reactor_config {
 int reactor_start(const struct reactor_config *config, struct reactor **reactor, agg_error_t *err);
 void reactor_stop(struct reactor *r); /* takes NULL; all clients must have been removed */
 
+/* The core that its own thread is pinned to, as read back; -1: none. That it could not be pinned has been logged. */
+int reactor_cpu(const struct reactor *r);
+
 /* The transports it has, in order of preference. */
 unsigned reactor_tps(const struct reactor *r, struct plane_tp out[PLANE_TPS_MAX]);
 

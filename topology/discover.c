@@ -1,7 +1,7 @@
 /*
- * The only user of hwloc: reads its objects into plain data, from this machine or from an XML, which it gets as text, so that hwloc never
- * takes something else in its place. With an XML it runs in a process of its own (discover_apart.c). What makes NICs of the devices is
- * discover_nics.c.
+ * Reads hwloc's objects into plain data, from this machine or from an XML; hwloc's only other user is bind.c, which acts on the machine and
+ * describes nothing. It gets the XML as text, so that hwloc never takes something else in its place. With an XML it runs in a process of
+ * its own (discover_apart.c). What makes NICs of the devices is discover_nics.c.
  */
 #include "topology/discover.h"
 
@@ -17,8 +17,9 @@
 /* ---- loading ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Those that would start a GPU driver's library in this process, what asks an X server, and libpciaccess, which wakes sleeping devices and
- * never frees its names: sysfs has what is needed of PCI. */
-static const char *const UNWANTED[] = {"cuda", "nvml", "opencl", "rsmi", "levelzero", "gl", "pci"};
+ * never frees its names: sysfs has what is needed of PCI. And what sends the calling thread, which is the program's, over all CPUs to ask
+ * each of them: the kernel has said the same. */
+static const char *const UNWANTED[] = {"cuda", "nvml", "opencl", "rsmi", "levelzero", "gl", "pci", "x86"};
 
 static int new_topology(hwloc_topology_t *topology, agg_error_t *err) {
   if (hwloc_topology_init(topology) != 0) return err_set(err, AGG_ENOMEM, "hwloc cannot start");

@@ -5,6 +5,7 @@
 #ifndef TOPOLOGY_DISCOVER_H
 #define TOPOLOGY_DISCOVER_H
 
+#include "topology/cpus.h"
 #include "topology/topo.h"
 
 struct discover_options {
@@ -24,5 +25,10 @@ int discover_host(const struct discover_options *options, struct topo *t, agg_er
 /* Has hwloc print nothing where this machine's firmware contradicts itself (HWLOC_HIDE_ERRORS=2, unless it is set). It sets an environment
  * variable: for programs, once at their start, while there is one thread. */
 void discover_quiet(void);
+
+/* Two questions to this machine's kernel that need no hwloc: how many NUMA nodes have memory (1 where it says nothing), and which CPUs are
+ * online (0; -1 where it says nothing). */
+unsigned discover_numa_nodes(void);
+int discover_online(struct topo_cpus *online);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "topology/discover.h"
 #include "topology/discover_internal.h"
 
 #define ENTRIES_MAX 16384u /* of one directory */
@@ -140,3 +141,17 @@ int sys_list(const char *root, struct sys_names *names, agg_error_t *err, const 
   }
   return rc;
 }
+
+/* ---- lists of the kernel's ----------------------------------------------------------------------------------------------------------- */
+
+static int read_list(struct topo_cpus *set, const char *path) {
+  char line[TOPO_CPULIST_CAP];
+  return sys_line("", line, sizeof line, "%s", path) > 0 ? topo_cpus_parse(line, set) : -1;
+}
+
+unsigned discover_numa_nodes(void) {
+  struct topo_cpus nodes;
+  return read_list(&nodes, "/sys/devices/system/node/has_memory") == 0 ? topo_cpus_count(&nodes) : 1;
+}
+
+int discover_online(struct topo_cpus *online) { return read_list(online, "/sys/devices/system/cpu/online"); }

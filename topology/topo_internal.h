@@ -2,6 +2,7 @@
 #ifndef TOPOLOGY_TOPO_INTERNAL_H
 #define TOPOLOGY_TOPO_INTERNAL_H
 
+#include "topology/cpus.h"
 #include "topology/topo.h"
 
 #define TOPO_FILE_MAX (64u << 20)
@@ -20,18 +21,6 @@ int topo_path_ok(const char *path);     /* "pci0000:15/0000:15:01.0", at most TO
 /* Bytes: "512G", "64Gi", "1T", "4096K", or a number. 0, or -1: not a size, or none that can be meant. */
 int topo_memory_parse(const char *text, uint64_t *bytes);
 const char *topo_memory_text(uint64_t bytes, char buf[TOPO_SPEED_TEXT_CAP]);
-
-/* A set of CPU numbers, and its list. */
-struct topo_cpus {
-  uint64_t bits[TOPO_CPUS_MAX / 64];
-};
-int topo_cpus_parse(const char *list, struct topo_cpus *cpus); /* 0; -1: not a list, or empty */
-uint32_t topo_cpus_count(const struct topo_cpus *cpus);
-/* Ascending, with ranges. 0; -1: what did not fit is left out, and taken out of the set. */
-int topo_cpus_text(struct topo_cpus *cpus, char buf[TOPO_CPULIST_CAP]);
-/* The first CPU of a that is in b (in_b 1) or is not (0); -1: there is none. */
-int topo_cpus_first_in(const struct topo_cpus *a, const struct topo_cpus *b, int in_b);
-static inline void topo_cpus_add(struct topo_cpus *c, uint32_t cpu) { c->bits[cpu / 64] |= 1ull << cpu % 64; }
 
 /* ---- topo_range.c */
 

@@ -13,8 +13,6 @@
 #include "base/err.h"
 #include "base/util.h"
 
-#define HUGE_FROM_BYTES (4u << 20) /* below this, huge pages would waste more than they gain */
-
 /* Makes and maps a file of `bytes`, rounded up to its pages; 0, or errno. kind: MFD_HUGETLB or 0. */
 static int make(size_t bytes, unsigned kind, struct mem_block *made) {
   struct stat st;
@@ -37,11 +35,11 @@ int mem_block_alloc(size_t bytes, int dont_fork, struct mem_block *block, agg_er
   int why = ENOMEM;
   if (bytes == 0) bytes = 1;
   if (bytes > SIZE_MAX / 2) return err_set(err, AGG_ENOMEM, "%zu bytes cannot be had", bytes);
-  if (bytes >= HUGE_FROM_BYTES) why = make(bytes, MFD_HUGETLB, &made); /* reserved when mapped, so none is missing at its first use */
+  if (bytes >= MEM_HUGE_FROM_BYTES) why = make(bytes, MFD_HUGETLB, &made); /* reserved when mapped, so none is missing at its first use */
   made.huge = why == 0;
   if (why != 0) why = make(bytes, 0, &made);
   if (why != 0) return err_sys(err, AGG_ENOMEM, why, "no memory for %zu bytes", bytes);
-  if (!made.huge && made.len >= HUGE_FROM_BYTES)
+  if (!made.huge && made.len >= MEM_HUGE_FROM_BYTES)
     (void)madvise(made.addr, made.len, MADV_HUGEPAGE); /* the kernel may have it switched off */
   if (dont_fork) (void)madvise(made.addr, made.len, MADV_DONTFORK);
   *block = made;

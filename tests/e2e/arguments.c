@@ -83,6 +83,10 @@ START_TEST(a_bad_configuration_is_refused_by_the_fields_name) {
   REFUSE_CONFIG(c.mtu = 1500, "mtu");
   REFUSE_CONFIG(c.ack_timeout = 32, "ack_timeout");
   REFUSE_CONFIG(c.retry_count = 8, "retry_count");
+  REFUSE_CONFIG(memset(c.pin, '1', sizeof c.pin), "pin");
+  REFUSE_CONFIG(strcpy(c.pin, "on"), "pin");
+  REFUSE_CONFIG(strcpy(c.pin, "8191"), "pin"); /* no machine here has it */
+  REFUSE_CONFIG((strcpy(c.pin, "0"), c.reactors = 2), "pin");
 }
 END_TEST
 

@@ -523,6 +523,78 @@ START_TEST(the_way_to_a_peer_is_told_once) {
 }
 END_TEST
 
+/* ---- where it runs
+ * ------------------------------------------------------------------------------------------------------------------------------------ */
+
+#define LINES_BYTES 4096
+
+static void keep_lines(void *user, agg_log_level_t level, const char *line) {
+  char *lines = user;
+  (void)level;
+  size_t at = strlen(lines);
+  snprintf(lines + at, LINES_BYTES - at, "%s\n", line);
+}
+
+/* Where the reactor's own thread may run; 0: it is not there. */
+static int reactor_affinity(unsigned reactor, cpu_set_t *set) {
+  char want[32], name[32], path[64];
+  int found = 0;
+  const struct dirent *entry;
+  DIR *d = opendir("/proc/self/task");
+  snprintf(want, sizeof want, "agg-reactor%u\n", reactor);
+  while (d != NULL && !found && (entry = readdir(d)) != NULL) {
+    snprintf(path, sizeof path, "/proc/self/task/%.16s/comm", entry->d_name);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) continue;
+    found = fgets(name, sizeof name, f) != NULL && strcmp(name, want) == 0 && sched_getaffinity(atoi(entry->d_name), sizeof *set, set) == 0;
+    fclose(f);
+  }
+  if (d != NULL) closedir(d);
+  return found;
+}
+
+/* arg: AGG_PIN, in which a + stands for the last CPU that is allowed. */
+static int look_where_it_runs(const agg_config_t *config, struct rank_report *all, void *arg) {
+  struct rank_report *own = &all[config->rank];
+  agg_config_t c = *config;
+  agg_t *a;
+  agg_comm_t *comm;
+  cpu_set_t before, after, is;
+  char lines[LINES_BYTES] = "", says[64];
+  int last = -1;
+  if (sched_getaffinity(0, sizeof before, &before) != 0) return 1;
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+    if (CPU_ISSET((size_t)cpu, &before)) last = cpu;
+  int listed = strcmp(arg, "+") == 0;
+  snprintf(c.pin, sizeof c.pin, "%d", last);
+  if (!listed) str_copy(c.pin, sizeof c.pin, arg);
+  c.log_level = AGG_LOG_INFO;
+  c.log_fn = keep_lines;
+  c.log_user = lines;
+  if (rank_open(&c, own, &a, &comm) != AGG_OK) return 2;
+  if (sum_ones(comm) != AGG_OK) return 3;
+  if (!reactor_affinity(0, &is)) return 4;
+  if (sched_getaffinity(0, sizeof after, &after) != 0 || !CPU_EQUAL(&before, &after)) return 5; /* the program's own thread */
+  agg_close(a);
+  str_copy(own->text, sizeof own->text, lines);
+  snprintf(says, sizeof says, "reactor 0: on core %d", last);
+  int pinned = CPU_COUNT(&is) == 1 && CPU_COUNT(&before) > 1;
+  if (listed && (CPU_COUNT(&is) != 1 || !CPU_ISSET((size_t)last, &is) || strstr(lines, says) == NULL)) return 6;
+  if (strcmp(arg, "off") == 0 && (!CPU_EQUAL(&is, &before) || strstr(lines, "reactors are not pinned: off was asked for") == NULL))
+    return 7;
+  if (strcmp(arg, "auto") == 0 && (strstr(lines, pinned ? "reactor 0: on core " : "not pinned: ") == NULL)) return 8;
+  if (CPU_COUNT(&before) < 4 && strcmp(arg, "auto") == 0 && strstr(lines, " too few") == NULL) return 9;
+  const char *windows = strstr(lines, "communicator 1: ");
+  while (windows != NULL && strncmp(strchr(windows, ':'), ": rank ", 7) == 0) windows = strstr(windows + 1, "communicator 1: ");
+  return windows != NULL && strstr(windows, "MiB of windows") != NULL && strstr(windows, "pages") != NULL ? 0 : 10;
+}
+
+START_TEST(reactors_run_where_they_should_and_nobody_else_is_moved) {
+  static char pins[3][8] = {"+", "off", "auto"};
+  run(&pairs[0], look_where_it_runs, pins[_i]);
+}
+END_TEST
+
 /* ---- what it never does
  * ------------------------------------------------------------------------------------------------------------------------------ */
 
@@ -659,6 +731,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(c, communicators_give_back_descriptors_and_threads, 0, n);
   tcase_add_loop_test(c, info_says_what_was_asked_for_and_done, 0, n);
   tcase_add_test(c, the_way_to_a_peer_is_told_once);
+  tcase_add_loop_test(c, reactors_run_where_they_should_and_nobody_else_is_moved, 0, 3);
 #if !SANITIZED
   tcase_add_loop_test(c, the_way_of_the_data_allocates_nothing, 0, n);
 #endif

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,6 +319,29 @@ START_TEST(a_job_runs_through_it) {
 }
 END_TEST
 
+START_TEST(its_reactors_are_where_the_list_says) {
+  struct server_proc s;
+  char list[16], says[64];
+  cpu_set_t set;
+  int cpu = 0;
+  ck_assert_int_eq(sched_getaffinity(0, sizeof set, &set), 0);
+  while (!CPU_ISSET((size_t)cpu, &set)) cpu++;
+  snprintf(list, sizeof list, "%d", cpu);
+  snprintf(says, sizeof says, "reactor 0: on core %d", cpu);
+  ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--pin", list), 1);
+  run_job(&s, (struct task){.size = 2});
+  ck_assert(server_log_wait(&s, "(comm 1): ended"));
+  server_log(&s, out, sizeof out);
+  ck_assert_msg(strstr(out, says) != NULL && strstr(out, "1 reactors; transports") != NULL, "%s", out);
+  ck_assert_msg(strstr(out, "(comm 1): ") != NULL && strstr(out, "MiB of windows") != NULL, "%s", out);
+  ck_assert_int_eq(server_end(&s), 0);
+  ck_assert_int_eq(RUN("--listen", "127.0.0.1:0", "--log-level", "error", "--pin", "8191"), 1);
+  assert_line(err, "pin: core 8191 is not there: this machine has ");
+  ck_assert_int_eq(RUN("--listen", "127.0.0.1:0", "--log-level", "error", "--pin", list, "--reactors", "2"), 1);
+  assert_line(err, "pin: 1 core for 2 reactors: give each its own, or say auto");
+}
+END_TEST
+
 START_TEST(a_server_of_one_transport_serves_by_it) {
   struct server_proc s;
   ck_assert_int_eq(SERVER_START(&s, "--listen", "[::1]:0", "--transport", "tcp"), 1);
@@ -576,6 +600,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(tc, a_signal_ends_an_idle_server_with_0, 0, (int)ARRAY_LEN(end_signals));
   tcase_add_test(tc, the_start_is_in_the_log);
   tcase_add_loop_test(tc, a_job_runs_through_it, 0, (int)ARRAY_LEN(transports));
+  tcase_add_test(tc, its_reactors_are_where_the_list_says);
   tcase_add_test(tc, a_server_of_one_transport_serves_by_it);
   tcase_add_test(tc, jobs_leave_nothing_behind);
   tcase_add_test(tc, every_token_of_the_file_opens);

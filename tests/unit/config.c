@@ -96,7 +96,9 @@ END_TEST
 START_TEST(every_variable_reaches_its_field) {
   envs(
       "AGG_RANK=2 AGG_SIZE=4 AGG_LOCAL_RANK=1 AGG_JOB=night AGG_SERVERS=a:1,[::1]:2,c AGG_COORDINATOR=h:70 AGG_TOKEN=s3 AGG_TOKEN_FILE=/t");
-  envs("AGG_BIND=10.0.0.1 AGG_TRANSPORT=tcp AGG_PLAN=ring AGG_CHUNK=64K AGG_WINDOW=8 AGG_LANES=3 AGG_REACTORS=2 AGG_SPIN_US=7");
+  envs(
+      "AGG_BIND=10.0.0.1 AGG_TRANSPORT=tcp AGG_PLAN=ring AGG_CHUNK=64K AGG_WINDOW=8 AGG_LANES=3 AGG_REACTORS=2 AGG_SPIN_US=7 "
+      "AGG_PIN=3,5-6");
   envs(
       "AGG_DEVICES=mlx5_0:1,rxe-a.b AGG_GID_INDEX=3 AGG_TRAFFIC_CLASS=106 AGG_SERVICE_LEVEL=0 AGG_MTU=1024 AGG_ACK_TIMEOUT=31 "
       "AGG_RETRY_COUNT=1");
@@ -112,6 +114,7 @@ START_TEST(every_variable_reaches_its_field) {
   ck_assert_str_eq(c.transport, "tcp");
   ck_assert_str_eq(c.plan, "ring");
   ck_assert(c.chunk_bytes == 65536 && c.window == 8 && c.lanes == 3 && c.reactors == 2 && c.spin_us == 7);
+  ck_assert_str_eq(c.pin, "3,5-6");
   ck_assert_uint_eq(c.memory_limit, 3ull << 30);
   ck_assert_str_eq(c.devices, "mlx5_0:1,rxe-a.b");
   ck_assert(c.gid_index == 3 && c.traffic_class == 106 && c.service_level == 0);
@@ -158,6 +161,9 @@ START_TEST(bad_values_are_refused_by_name_value_and_expectation) {
       {"AGG_LANES", "17", "from 0 to 16"},
       {"AGG_LANES", "2 ", "AGG_LANES=2 :"},
       {"AGG_REACTORS", "9999", "AGG_REACTORS=9999: expected a whole number from 0 to"},
+      {"AGG_PIN", "yes", "AGG_PIN: \"yes\": expected off, auto, or cores from 0 to 8191 as in 2,4-6"},
+      {"AGG_PIN", "1,2,1", "AGG_PIN: \"1,2,1\": core 1 is given twice"},
+      {"AGG_PIN", "9999", "AGG_PIN: \"9999\": expected off, auto, or cores"},
       {"AGG_SPIN_US", "0x10", "AGG_SPIN_US=0x10"},
       {"AGG_SPIN_US", "1000001", "from 0 to 1000000"},
       {"AGG_MEMORY_LIMIT", "4T", "AGG_MEMORY_LIMIT=4T: expected bytes, as in 512M or 4G"},

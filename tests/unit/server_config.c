@@ -79,7 +79,7 @@ START_TEST(defaults_come_from_the_machine) {
   ck_assert_uint_eq(config.max_jobs, 256);
   ck_assert_uint_eq(config.max_connections, 10000);
   ck_assert_uint_eq(config.max_world, FOREST_MAX_NODES);
-  ck_assert_uint_eq(config.pin, 1);
+  ck_assert_str_eq(config.pin, "auto");
   ck_assert_uint_eq(config.log_level, AGG_LOG_INFO);
   ck_assert_double_eq(config.drain_timeout, 30);
   ck_assert_str_eq(config.transport, "auto");
@@ -128,7 +128,7 @@ START_TEST(every_option_is_read_from_a_file) {
   ck_assert_str_eq(config.transport, "tcp");
   ck_assert_str_eq(config.bind, "10.0.0.1");
   ck_assert_uint_eq(config.reactors, 3);
-  ck_assert_uint_eq(config.pin, 0);
+  ck_assert_str_eq(config.pin, "off");
   ck_assert_uint_eq(config.memory_limit, 6ULL << 30);
   ck_assert_uint_eq(config.job_memory_limit, 512ULL << 20);
   ck_assert_uint_eq(config.max_jobs, 9);
@@ -162,6 +162,16 @@ START_TEST(auto_takes_a_choice_back) {
 }
 END_TEST
 
+START_TEST(listed_cores_have_a_reactor_each) {
+  ck_assert_int_eq(load("pin = 1,3-4\n"), 0);
+  ck_assert_uint_eq(config.reactors, 3);
+  ck_assert_int_eq(load("pin = 1,3-4\nreactors = 2\n"), 0);
+  ck_assert_uint_eq(config.reactors, 2);
+  ck_assert_int_eq(load("pin = off\n"), 0);
+  ck_assert_uint_eq(config.reactors, 4);
+}
+END_TEST
+
 START_TEST(rdma_settings_are_left_open) {
   static const char open[] =
       "gid-index = auto\ntraffic-class = -1\nservice-level = auto\nmtu = auto\nack-timeout = auto\nretry-count = auto\n";
@@ -190,7 +200,7 @@ static void add_line(void *user, const char *text) {
 START_TEST(the_printed_configuration_can_be_read_back) {
   char text[4096] = "";
   ck_assert_int_eq(
-      PARSE("--memory-limit", "3000000000", "--job-memory-limit", "1M", "--drain-timeout", "0.25", "--pin", "off", "--reactors", "7",
+      PARSE("--memory-limit", "3000000000", "--job-memory-limit", "1M", "--drain-timeout", "0.25", "--pin", "1,4-9", "--reactors", "7",
             "--devices", "a:2,b", "--gid-index", "0", "--service-level=15", "--mtu", "256", "--ack-timeout", "1"),
       0);
   ck_assert_int_eq(config_load(&args, &machine, &config, &err), 0);
@@ -200,6 +210,7 @@ START_TEST(the_printed_configuration_can_be_read_back) {
   fclose(f);
   ck_assert_ptr_nonnull(strstr(text, "memory-limit = 3000000000\n"));
   ck_assert_ptr_nonnull(strstr(text, "job-memory-limit = 1M\n"));
+  ck_assert_ptr_nonnull(strstr(text, "pin = 1,4-9\n"));
   ck_assert_ptr_nonnull(strstr(
       text, "devices = a:2,b\ngid-index = 0\ntraffic-class = auto\nservice-level = 15\nmtu = 256\nack-timeout = 1\nretry-count = auto\n"));
   ck_assert_int_eq(load(text), 0);
@@ -236,7 +247,9 @@ static const struct {
     {"drain-timeout = -1\n", "from 0 to 86400"},
     {"drain-timeout = nan\n", "from 0 to 86400"},
     {"log-level = loud\n", "off, error, warn, info or debug"},
-    {"pin = yes\n", "auto or off"},
+    {"pin = yes\n", "file:1: pin: \"yes\": expected off, auto, or cores from 0 to 8191 as in 2,4-6"},
+    {"pin =\n", "pin: '': expected off, auto, or cores"},
+    {"pin = 1,1\n", "pin: \"1,1\": core 1 is given twice"},
     {"memory-limit = 1G\njob-memory-limit = 2G\n", "lower it, or raise memory-limit"},
     {"listen = a\x01z\n", "control character"},
 };
@@ -458,6 +471,7 @@ Suite *make_suite(void) {
   tcase_add_test(tc, every_option_is_read_from_a_file);
   tcase_add_test(tc, flags_override_the_file);
   tcase_add_test(tc, auto_takes_a_choice_back);
+  tcase_add_test(tc, listed_cores_have_a_reactor_each);
   tcase_add_test(tc, rdma_settings_are_left_open);
   tcase_add_test(tc, a_hash_inside_a_word_is_no_comment);
   tcase_add_test(tc, the_printed_configuration_can_be_read_back);
