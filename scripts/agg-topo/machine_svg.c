@@ -177,10 +177,10 @@ static void draw_nic(const struct drawing *d, const struct topo_nic *n, double x
     str_copy(line, sizeof line, topo_nic_name(n));
   }
   svg_text_in(d->to, x + 12, y + 16, 12, SVG_START, ink, 1, BOX_W - 18, line);
-  (void)snprintf(line, sizeof line, "%s, %s", speed_words(n->speed, speed),
-                 n->state == TOPO_STATE_UNKNOWN ? "state unknown" : topo_state_name(n->state));
+  int n_speed = snprintf(line, sizeof line, "%s", speed_words(n->speed, speed));
+  if (n->state != TOPO_STATE_UNKNOWN) (void)snprintf(line + n_speed, sizeof line - (size_t)n_speed, ", %s", topo_state_name(n->state));
   svg_text_in(d->to, x + 12, y + 30, 11, SVG_START, ink, 0, BOX_W - 18, line);
-  int used = n->rail == TOPO_NONE ? 0 : snprintf(line, sizeof line, "rail %u  ", n->rail);
+  int used = n->rail == TOPO_NONE ? 0 : snprintf(line, sizeof line, "rail %u, ", n->rail);
   (void)snprintf(line + used, sizeof line - (size_t)used, "%s", n->place.pci[0] != '\0' ? n->place.pci : topo_link_name(n->link));
   svg_text_in(d->to, x + 12, y + 44, 10, SVG_START, SVG_GREY, 0, BOX_W - 18, line);
 }
@@ -190,7 +190,7 @@ static void draw_gpu(const struct drawing *d, const struct topo_gpu *g, double x
   svg_box(d->to, x, y, BOX_W, BOX_H, 4, SVG_GPU, SVG_GPU_EDGE, 1);
   (void)snprintf(line, sizeof line, "GPU %u", g->number);
   svg_text(d->to, x + 12, y + 16, 12, SVG_START, SVG_INK, 1, line);
-  svg_text_in(d->to, x + 12, y + 30, 11, SVG_START, SVG_INK, 0, BOX_W - 18, g->name[0] != '\0' ? g->name : "name unknown");
+  svg_text_in(d->to, x + 12, y + 30, 10, SVG_START, SVG_INK, 0, BOX_W - 18, g->name[0] != '\0' ? g->name : "name unknown");
   svg_text(d->to, x + 12, y + 44, 10, SVG_START, SVG_GREY, 0, g->place.pci);
 }
 
@@ -210,6 +210,16 @@ static void common_bridge(const struct drawing *d, uint32_t group, char *buf, si
   if (last != NULL) memmove(buf, last + 1, strlen(last + 1) + 1);
 }
 
+/* Functions of one device: ports of a NIC, mostly. */
+static int is_one_device(const struct drawing *d, uint32_t group) {
+  const char *pci = d->device[group].place->pci;
+  size_t n = strcspn(pci, ".");
+  for (uint32_t i = group + 1; i < d->n_devices; i++) {
+    if (d->device[i].group == group && (n == 0 || strncmp(d->device[i].place->pci, pci, n + 1) != 0)) return 0;
+  }
+  return 1;
+}
+
 /* Returns its height. */
 static double draw_group(const struct drawing *d, uint32_t group, double x, double y) {
   uint32_t n = group_size(d, group);
@@ -218,7 +228,7 @@ static double draw_group(const struct drawing *d, uint32_t group, double x, doub
   if (n > 1) {
     char bridge[TOPO_PATH_CAP], label[TOPO_PATH_CAP + 16];
     common_bridge(d, group, bridge, sizeof bridge);
-    (void)snprintf(label, sizeof label, "PCIe switch %s", bridge);
+    (void)snprintf(label, sizeof label, "%s %s", is_one_device(d, group) ? "one device below" : "PCIe switch", bridge);
     svg_dashed_box(d->to, x, y, COLUMN_W, height, SVG_GREY);
     svg_text_in(d->to, x + COLUMN_W / 2, y + 13, 10, SVG_MIDDLE, SVG_GREY, 0, COLUMN_W - 8, label);
     at += inside;
@@ -235,17 +245,33 @@ static double draw_group(const struct drawing *d, uint32_t group, double x, doub
   return height;
 }
 
+static uint32_t groups_in(const struct drawing *d, const struct panel *p, uint32_t column) {
+  uint32_t n = 0;
+  for (uint32_t g = 0; g < d->n_devices; g++)
+    n += d->device[g].group == g && d->device[g].column == column && panel_of(d, d->device[g].place) == p->numa;
+  return n;
+}
+
+/* One below the bridge hangs straight down; several hang side by side on a wire at the left. */
 static void draw_column(const struct drawing *d, const struct panel *p, uint32_t column, double x, double y) {
   const struct column *c = &p->column[column];
   const char *label = c->bridge[0] != '\0' ? c->bridge : "PCIe path unknown";
+  int several = groups_in(d, p, column) > 1, wired = c->bridge[0] != '\0';
+  double left = x - COLUMN_GAP / 2, from = y + BRIDGE_H / 2;
   svg_box(d->to, x, y, COLUMN_W, BRIDGE_H, 4, "#ffffff", SVG_LINE, 1);
   svg_text(d->to, x + COLUMN_W / 2, y + 15, 11, SVG_MIDDLE, SVG_GREY, 0, label);
+  if (several && wired) svg_line(d->to, left, from, x, from, SVG_LINE, 2);
   y += BRIDGE_H;
   for (uint32_t g = 0; g < d->n_devices; g++) {
     if (d->device[g].group != g || d->device[g].column != column || panel_of(d, d->device[g].place) != p->numa) continue;
-    svg_line(d->to, x + COLUMN_W / 2, y, x + COLUMN_W / 2, y + WIRE, SVG_LINE, 2);
+    if (!several && wired) svg_line(d->to, x + COLUMN_W / 2, y, x + COLUMN_W / 2, y + WIRE, SVG_LINE, 2);
     y += WIRE;
-    y += draw_group(d, g, x, y);
+    double height = draw_group(d, g, x, y);
+    if (several && wired) {
+      svg_line(d->to, left, y + height / 2, group_size(d, g) > 1 ? x : x + BOX_GAP, y + height / 2, SVG_LINE, 2);
+      svg_line(d->to, left, from, left, y + height / 2, SVG_LINE, 2);
+    }
+    y += height;
   }
 }
 
@@ -256,11 +282,11 @@ static void draw_columns(const struct drawing *d, const struct panel *p, double 
     if (c % COLUMNS_A_ROW == 0 && c > 0) {
       top += row;
       row = 0;
-      svg_line(d->to, x + PAD / 2, bus, x + PAD / 2, top + WIRE / 2, SVG_LINE, 2);
+      if (p->numa != TOPO_NONE) svg_line(d->to, x + PAD / 2, bus, x + PAD / 2, top + WIRE / 2, SVG_LINE, 2);
     }
     if (p->numa != TOPO_NONE) {
-      svg_line(d->to, c % COLUMNS_A_ROW == 0 ? x + PAD / 2 : middle - COLUMN_W - COLUMN_GAP, top + WIRE / 2, middle, top + WIRE / 2,
-               SVG_LINE, 2);
+      double left = c % COLUMNS_A_ROW != 0 ? middle - COLUMN_W - COLUMN_GAP : p->n_columns > COLUMNS_A_ROW ? x + PAD / 2 : middle;
+      svg_line(d->to, left, top + WIRE / 2, middle, top + WIRE / 2, SVG_LINE, 2);
       svg_line(d->to, middle, top + WIRE / 2, middle, top + 2 * WIRE, SVG_LINE, 2);
     }
     draw_column(d, p, c, at, top + 2 * WIRE);

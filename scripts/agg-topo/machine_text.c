@@ -41,9 +41,9 @@ static void print_head(FILE *to, const struct machine *m, const struct topo_mach
     fprintf(to, "%u core%s", cores, plural(cores));
     if (cpus > cores) fprintf(to, " (%u CPUs)", cpus);
   }
-  fprintf(to, " on %u NUMA node%s, %s, %u NIC%s, %u GPU%s\n", machine->n_numa, plural(machine->n_numa),
-          machine->memory == 0 ? "memory unknown" : bytes_words((double)machine->memory, memory), machine->n_nics, plural(machine->n_nics),
-          machine->n_gpus, plural(machine->n_gpus));
+  fprintf(to, " on %u NUMA node%s, %s%s, %u NIC%s, %u GPU%s\n", machine->n_numa, plural(machine->n_numa),
+          machine->memory == 0 ? "memory unknown" : bytes_words((double)machine->memory, memory), machine->memory == 0 ? "" : " of memory",
+          machine->n_nics, plural(machine->n_nics), machine->n_gpus, plural(machine->n_gpus));
   if (alike > 1) fprintf(to, "%u hosts are built so.\n", alike);
   for (uint32_t on = h->on, i = 0; on < m->topo.n_switches; on = m->topo.switches[on].parent, i++) {
     const struct topo_switch *s = &m->topo.switches[on];
@@ -91,14 +91,16 @@ static void print_nics(FILE *to, const struct topo_machine *m) {
 
 static void print_gpus(FILE *to, const struct topo_machine *m) {
   char numa[16];
+  int wide = 4;
   if (m->n_gpus == 0) return;
-  fprintf(to, "\n%-6s %-66s %4s  %s\n", "", "name", "NUMA", "PCI");
+  for (uint32_t i = 0; i < m->n_gpus; i++) wide = MAX_OF(wide, (int)strlen(m->gpus[i].name));
+  fprintf(to, "\n%-6s %-*s %4s  %s\n", "", wide, "name", "NUMA", "PCI");
   for (uint32_t i = 0; i < m->n_gpus; i++) {
     const struct topo_gpu *g = &m->gpus[i];
     char name[16];
     (void)snprintf(name, sizeof name, "GPU%u", g->number);
     numa_text(m, g->place.numa, numa, sizeof numa);
-    fprintf(to, "%-6s %-66s %4s  %s\n", name, known(g->name), numa, known(g->place.pci));
+    fprintf(to, "%-6s %-*s %4s  %s\n", name, wide, known(g->name), numa, known(g->place.pci));
   }
 }
 
