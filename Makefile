@@ -170,6 +170,9 @@ $(O)/tests/unit/forest_memory: WRAP := calloc malloc
 
 $(O)/tests/unit/topo_memory: WRAP := malloc calloc realloc strdup
 
+# These fail the allocations of planning.
+$(O)/tests/unit/plan_memory: WRAP := calloc realloc
+
 # Tests of programs' parts link the program's objects without its main.
 program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))

@@ -168,9 +168,13 @@ static int build(const struct candidates *all, struct candidate *c, const double
     double excess = 0;
     if (period >= most || nodes > PERIOD_MOST) break;
     int rc = build_with(all, c, weights, period, &c->forest, err);
-    if (rc == AGG_OK) rc = excess_of(&c->forest, weights, &excess, err);
     if (rc != AGG_OK) return rc;
     c->built = 1;
+    rc = excess_of(&c->forest, weights, &excess, err);
+    if (rc != AGG_OK) {
+      drop(c);
+      return rc;
+    }
     if (excess <= SHARE_EXCESS) return AGG_OK;
     drop(c);
   }

@@ -97,10 +97,10 @@ static int parse_part(struct cost *cost, char *part, agg_error_t *err) {
     if (read_value(c, equals + 1, value_of(cost, c)) == 0) return AGG_OK;
     return err_set(err, AGG_EINVAL, "cost constant %s is \"%.40s\": expected %s", c->name, equals + 1, wanted[c->unit]);
   }
-  return err_set(err, AGG_EINVAL,
-                 "cost constant \"%.40s\" is unknown: expected one of hop_shm, hop_verbs, hop_tcp, sum, nic, ... "
-                 "(agg-topo costs lists all)",
-                 part);
+  char names[320] = "";
+  for (size_t i = 0, at = 0; i < ARRAY_LEN(constants) && at < sizeof names; i++)
+    at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i == 0 ? "" : ", ", constants[i].name);
+  return err_set(err, AGG_EINVAL, "cost constant \"%.40s\" is unknown: expected one of %s", part, names);
 }
 
 int cost_parse(struct cost *cost, const char *text, agg_error_t *err) {

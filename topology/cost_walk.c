@@ -69,6 +69,7 @@ struct walk {
 static void walk_fini(struct walk *w) {
   free(w->parent);
   free(w->has_root);
+  *w = (struct walk){0};
 }
 
 static int walk_init(struct walk *w, const struct forest *f, uint32_t tree, uint32_t root, agg_error_t *err) {
