@@ -178,7 +178,7 @@ program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
 $(filter $(O)/tests/unit/run_%,$(TEST_BIN)): $(call program_obj,$(RUN_SRC))
 $(filter $(O)/tests/unit/doctor_%,$(TEST_BIN)): $(call program_obj,$(DOCTOR_SRC))
-$(filter $(O)/tests/unit/agg_topo%,$(TEST_BIN)): $(call program_obj,$(TOPO_SRC))
+$(O)/tests/unit/topo_program $(O)/tests/unit/topo_plans: $(call program_obj,$(TOPO_SRC))
 
 # End-to-end tests start the programs that lie above them in $(O).
 $(filter $(O)/tests/e2e/run,$(TEST_BIN)): | $(O)/agg-run

@@ -45,6 +45,13 @@ struct args {
 int args_parse(struct args *args, int argc, char **argv, enum args_verdict *verdict, agg_error_t *err);
 void args_help(void);
 
+/* ---- what is asked for (run.c) */
+
+/* Prints it to `out`, and the picture into its file. An exit code; *err says why where it is not EXIT_DONE. */
+int run(const struct args *args, FILE *out, agg_error_t *err);
+/* EXIT_USAGE: what was printed could not be written. */
+int written(FILE *to, const char *name, agg_error_t *err);
+
 /* ---- one machine (machine*.c) */
 
 #define PINS_MAX 4096u
@@ -80,8 +87,8 @@ struct cluster {
   struct fabric fabric;
 };
 
-int cluster_make(const struct args *args, struct cluster *c, agg_error_t *err);
-void cluster_fini(struct cluster *c);
+int cluster_find(const struct args *args, struct cluster *c, agg_error_t *err);
+void cluster_drop(struct cluster *c);
 
 struct planned {
   struct cluster cluster;

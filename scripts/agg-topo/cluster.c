@@ -12,6 +12,8 @@
 #include "topology/fabric_topo.h"
 #include "topology/slurm.h"
 
+#define SERVER_REACTORS_MAX 64u /* of agg-server */
+
 struct making {
   const struct args *args;
   struct topo from;   /* hosts, or only a machine, as they were found */
@@ -41,12 +43,26 @@ static int load(struct making *m, agg_error_t *err) {
   return AGG_OK;
 }
 
+static int nics_known(const struct topo *t) {
+  for (uint32_t i = 0; i < t->n_machines; i++) {
+    if (t->machines[i].n_nics > 0) return 1;
+  }
+  return 0;
+}
+
+/* Where nothing says whether NICs do RDMA. An XML without NICs says that there is none. */
+static int verbs_are_assumed(const struct making *m) { return m->args->transport < 0 && m->args->xml == NULL && !nics_known(&m->from); }
+
 /* A machine with --nic as the speed of each NIC that carries and whose speed is unknown; one NIC where none is known. */
 static int add_machine(struct making *m, const struct topo_machine *from, uint32_t *index, uint32_t *mended, agg_error_t *err) {
   struct topo_nic nics[TOPO_DEVICES_MAX], one = {.speed = m->args->nic, .rail = TOPO_NONE, .place = {.numa = TOPO_NONE}};
   struct topo_machine copy = *from;
   if (m->args->nic == 0) return topo_add_machine(&m->t, from, index, err);
-  str_copy(one.netdev, sizeof one.netdev, "nic");
+  if (m->args->transport == FABRIC_VERBS || verbs_are_assumed(m)) {
+    str_copy(one.rdma, sizeof one.rdma, "rdma0:1");
+  } else {
+    str_copy(one.netdev, sizeof one.netdev, "eth0");
+  }
   if (from->n_nics == 0) {
     copy.nics = &one;
     copy.n_nics = 1;
@@ -185,11 +201,17 @@ static void take_notes(struct topo *t, const struct topo *from) {
   }
 }
 
-static int nics_known(const struct topo *t) {
-  for (uint32_t i = 0; i < t->n_machines; i++) {
-    if (t->machines[i].n_nics > 0) return 1;
+/* Servers have a reactor for each core of theirs, as agg-server starts them; workers have one. */
+static void set_threads(struct making *m, struct fabric *f) {
+  int known = 0;
+  for (uint32_t i = f->workers; i < fabric_nodes(f); i++) {
+    const char *name = f->link[f->node[i].host].name;
+    uint32_t at = topo_find_host(&m->t, name), cores = f->link[f->node[i].host].cores;
+    if (at == TOPO_NONE || cores == 0) continue;
+    f->node[i].threads = MIN_OF(MAX_OF(cores / m->t.hosts[at].servers, 1u), SERVER_REACTORS_MAX);
+    known = 1;
   }
-  return 0;
+  if (known) topo_note(&m->t, "servers are assumed to have a reactor for each core");
 }
 
 static int make_fabric(struct making *m, struct fabric *fabric, agg_error_t *err) {
@@ -197,9 +219,10 @@ static int make_fabric(struct making *m, struct fabric *fabric, agg_error_t *err
   if (rc == AGG_OK) rc = topo_check(&m->t, err);
   if (rc == AGG_OK) rc = fabric_from_topo(fabric, &m->t, err);
   if (rc != AGG_OK) return rc;
+  set_threads(m, fabric);
   if (m->args->transport >= 0) {
     fabric->transport = (uint8_t)m->args->transport;
-  } else if (!nics_known(&m->from) && m->args->xml == NULL) {
+  } else if (verbs_are_assumed(m)) {
     fabric->transport = FABRIC_VERBS;
     topo_note(&m->t, "nothing is known of the NICs: they are assumed to do RDMA (else --transport tcp)");
   } else if (fabric->transport == FABRIC_TCP) {
@@ -208,7 +231,7 @@ static int make_fabric(struct making *m, struct fabric *fabric, agg_error_t *err
   return AGG_OK;
 }
 
-int cluster_make(const struct args *args, struct cluster *c, agg_error_t *err) {
+int cluster_find(const struct args *args, struct cluster *c, agg_error_t *err) {
   struct making m = {.args = args};
   *c = (struct cluster){0};
   topo_init(&m.t);
@@ -232,7 +255,7 @@ int cluster_make(const struct args *args, struct cluster *c, agg_error_t *err) {
   return AGG_OK;
 }
 
-void cluster_fini(struct cluster *c) {
+void cluster_drop(struct cluster *c) {
   fabric_fini(&c->fabric);
   topo_fini(&c->topo);
 }

@@ -10,7 +10,7 @@
 
 int plan_work(const struct args *args, struct planned *p, agg_error_t *err) {
   *p = (struct planned){0};
-  int rc = cluster_make(args, &p->cluster, err);
+  int rc = cluster_find(args, &p->cluster, err);
   if (rc != AGG_OK) return rc;
   struct plan_request request = {.plan = args->plan,
                                  .fabric = &p->cluster.fabric,
@@ -28,7 +28,7 @@ int plan_work(const struct args *args, struct planned *p, agg_error_t *err) {
 void plan_drop(struct planned *p) {
   explain_fini(&p->explain);
   plan_fini(&p->plan);
-  cluster_fini(&p->cluster);
+  cluster_drop(&p->cluster);
   *p = (struct planned){0};
 }
 

@@ -57,10 +57,21 @@ static double legend_line(FILE *to, double x, double y, const char *colour, doub
   return x + 48 + svg_text_width(text, 11, 0);
 }
 
+static int shares_hosts(const struct fabric *f) {
+  for (uint32_t i = 1; i < f->workers; i++) {
+    if (f->node[i].host == f->node[i - 1].host) return 1;
+  }
+  return 0;
+}
+
 static void legend(FILE *to, const struct page *g, double y) {
   double x = legend_line(to, MARGIN, y, "#1c5fa8", 2.5, "link busy up to 50 % of the time");
   x = legend_line(to, x, y, "#b35c00", 4, "up to 85 %");
-  legend_line(to, x, y, "#c92a2a", 6, "more");
+  x = legend_line(to, x, y, "#c92a2a", 6, "more");
+  if (shares_hosts(g->l->f)) {
+    svg_dashed_line(to, x, y - 4, x + 22, y - 4, SVG_GREY, 1.3);
+    svg_text(to, x + 28, y, 11, SVG_START, SVG_INK, 0, "edge within a host");
+  }
   y += 18;
   svg_circle(to, MARGIN + 11, y - 4, 7, SVG_WORKER, SVG_WORKER_EDGE, 1.2);
   svg_text(to, MARGIN + 28, y, 11, SVG_START, SVG_INK, 0, "worker (rank)");

@@ -14,7 +14,6 @@
 #define TREES_ALL 6u /* so many are all drawn */
 #define TREES_MAX 8u
 #define DRAWN_MAX 160u
-#define LEAVES_MAX 30u
 #define UNIT_X 31.0
 #define UNIT_Y 46.0
 #define RADIUS 12.0
@@ -38,6 +37,7 @@ struct tree {
   const struct loaded *l;
   uint32_t tree;
   struct limits limits;
+  uint32_t across; /* leaves that a page has room for */
   uint32_t n;
   int overflow;
   double cursor, width, height;
@@ -134,15 +134,15 @@ static uint32_t place(struct tree *t, uint32_t node, uint32_t parent, uint32_t l
 }
 
 static void lay_out_tree(struct tree *t) {
-  static const struct limits tries[] = {{30, 30, 10}, {3, 30, 10}, {1, 30, 10}, {1, 8, 8}, {1, 4, 8},
-                                        {1, 8, 4},    {1, 4, 4},   {1, 4, 3},   {1, 2, 3}};
+  static const struct limits tries[] = {{99, 99, 10}, {16, 99, 10}, {8, 99, 10}, {3, 99, 10}, {1, 99, 10}, {1, 8, 8},
+                                        {1, 4, 8},    {1, 8, 4},    {1, 4, 4},   {1, 4, 3},   {1, 2, 3}};
   for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
     t->limits = tries[i];
     t->n = 0;
     t->overflow = 0;
     t->cursor = t->height = 0;
     place(t, forest_root(t->l->forest, t->tree), NONE, 0);
-    if (!t->overflow && t->cursor <= LEAVES_MAX) break;
+    if (!t->overflow && t->cursor <= t->across) break;
   }
   t->width = t->cursor * UNIT_X;
 }
@@ -232,7 +232,7 @@ int trees_draw(FILE *to, const struct loaded *l, double x, double y, double widt
   uint32_t n = choose_trees(l->forest, share, chosen);
   for (uint32_t i = 0; i < n; i++) {
     char title[96];
-    *t = (struct tree){.l = l, .tree = chosen[i].tree};
+    *t = (struct tree){.l = l, .tree = chosen[i].tree, .across = (uint32_t)(width / UNIT_X)};
     lay_out(t, l->forest->part[chosen[i].part].kind);
     title_of(l->forest, &chosen[i], title, sizeof title);
     double wide = n == 1 ? width : MAX_OF(t->width, svg_text_width(title, 11.5, 1) + 4);
