@@ -219,6 +219,7 @@ static int predict(struct group *g, const struct planning *p, agg_error_t *err) 
   int rc = fabric_copy(&known, &p->fabric, err), automatic = g->plan[0] == '\0' || strcmp(g->plan, "auto") == 0;
   if (rc != AGG_OK) return rc;
   fabric_assume(&known, &g->c->cost);
+  fabric_limit_threads(&known, plan->lanes);
   for (uint32_t f = 0; rc == AGG_OK && f < plan->n_forests; f++) {
     struct cost_profile profile;
     rc = cost_profile(&g->c->cost, &known, &plan->forest[f], OP_ALLREDUCE, &profile, err);

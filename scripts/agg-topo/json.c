@@ -162,7 +162,7 @@ void plan_json(FILE *to, const struct planned *p) {
   fputs("],\n\"forests\":[", to);
   for (uint32_t i = 0; i < p->plan.n_forests; i++) {
     fputs(i == 0 ? "" : ",", to);
-    json_string(to, forest_name(&p->plan.forest[i], name, sizeof name));
+    json_string(to, explain_forest_name(&p->plan.forest[i], name, sizeof name));
   }
   fputs("],\n\"tables\":[", to);
   for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) table(to, &p->plan, kind);
