@@ -26,6 +26,7 @@ ALL_CFLAGS = -std=c11 -fPIC -fvisibility=hidden -pthread $(WARN) $(CFLAGS_$(BUIL
 ALL_LDFLAGS = -pthread $(LDFLAGS_$(BUILD)) $(LDFLAGS)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+HWLOC_LIBS := $(shell pkg-config --libs hwloc 2>/dev/null)
 TEST_CFLAGS := $(shell pkg-config --cflags $(TEST_PKGS) 2>/dev/null)
 TEST_LIBS := $(shell pkg-config --libs $(TEST_PKGS) 2>/dev/null)
 
@@ -42,6 +43,7 @@ SIM_SRC := $(wildcard transport/sim/*.c)
 SERVER_SRC := $(wildcard agg-server/*.c)
 RUN_SRC := $(wildcard scripts/agg-run/*.c)
 DOCTOR_SRC := $(wildcard scripts/agg-doctor/*.c)
+TOPO_SRC := $(wildcard scripts/agg-topo/*.c)
 PERF_SRC := $(wildcard perf/*.c)
 LM_SRC := $(wildcard examples/train_lm/*.c)
 HELLO_SRC := $(wildcard examples/hello/*.c)
@@ -55,7 +57,7 @@ LIB_OBJ := $(call obj,$(LIB_SRC)) $(O)/obj/gen/control.pb-c.o
 TEST_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(TEST_SRC))
 
 .PHONY: all
-all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/agg-doctor $(O)/train_lm $(if $(HELLO_SRC),$(O)/hello)
+all: $(O)/$(SONAME) $(O)/libagg.a $(O)/agg-server $(O)/agg-run $(O)/agg-perf $(O)/agg-doctor $(O)/agg-topo $(O)/train_lm $(if $(HELLO_SRC),$(O)/hello)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
@@ -109,6 +111,10 @@ $(O)/agg-run: $(call obj,$(RUN_SRC)) $(call obj,$(wildcard libagg/base/*.c))
 $(O)/agg-doctor: $(call obj,$(DOCTOR_SRC)) $(call obj,$(wildcard transport/doctor/*.c libagg/base/*.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -libverbs
+
+$(O)/agg-topo: $(call obj,$(TOPO_SRC) $(wildcard topology/*.c libagg/base/*.c) libagg/pin.c libagg/wire/header.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HWLOC_LIBS) -lm
 
 $(O)/agg-perf: $(call obj,$(PERF_SRC)) $(O)/$(SONAME)
 	$(call say,LD,$@)
@@ -176,6 +182,7 @@ program_obj = $(filter-out %/main.o,$(call obj,$(1)))
 $(filter $(O)/tests/unit/perf_% $(O)/tests/e2e/perf,$(TEST_BIN)): $(call program_obj,$(PERF_SRC))
 $(filter $(O)/tests/unit/run_%,$(TEST_BIN)): $(call program_obj,$(RUN_SRC))
 $(filter $(O)/tests/unit/doctor_%,$(TEST_BIN)): $(call program_obj,$(DOCTOR_SRC))
+$(O)/tests/unit/topo_program $(O)/tests/unit/topo_plans: $(call program_obj,$(TOPO_SRC))
 
 # End-to-end tests start the programs that lie above them in $(O).
 $(filter $(O)/tests/e2e/run,$(TEST_BIN)): | $(O)/agg-run
@@ -239,7 +246,7 @@ LIBDIR := $(DESTDIR)$(PREFIX)/lib
 INCDIR := $(DESTDIR)$(PREFIX)/include
 PCDIR := $(LIBDIR)/pkgconfig
 MANDIR := $(DESTDIR)$(PREFIX)/share/man
-PROGRAMS := agg-server agg-run agg-perf agg-doctor
+PROGRAMS := agg-server agg-run agg-perf agg-doctor agg-topo
 MAN_PAGES := $(wildcard docs/man/*.[1-8])
 
 $(O)/libagg.pc: Makefile
@@ -266,7 +273,7 @@ uninstall:
 .PHONY: help
 help:
 	@printf '%s\n' \
-	  'make                      libagg.so.0, libagg.a, agg-server, agg-run, agg-perf, agg-doctor and train_lm in build/release' \
+	  'make                      libagg.so.0, libagg.a, agg-server, agg-run, agg-perf, agg-doctor, agg-topo and train_lm in build/release' \
 	  'make BUILD=debug|asan|tsan   the same in build/BUILD' \
 	  'make tests                the test programs' \
 	  'make check                all tests, also under the sanitizers; ends with "N passed, N failed"' \

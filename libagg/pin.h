@@ -16,7 +16,7 @@
 #define PIN_REACTORS_MAX 64
 #define PIN_CORES_MIN 4u /* with fewer, auto leaves it to the kernel, which sees who is busy */
 #define PIN_NOTE_MAX 160
-#define PIN_TEXT_MAX (PIN_NOTE_MAX + 160)
+#define PIN_TEXT_MAX (PIN_NOTE_MAX + 192)
 
 enum pin_mode { PIN_OFF, PIN_AUTO, PIN_LIST };
 

@@ -291,8 +291,23 @@ static struct candidate *hybrid(struct candidates *all, uint8_t kind) {
 static int one_sided(const struct candidates *all, struct candidate *c, double star) {
   int asked = all->wish.n == 1 && all->wish.range[0].classes == PLAN_HYBRID;
   if (asked || (star > NOTHING && star < 1 - NOTHING)) return 0;
+  drop(c);
   leave_out(c, star > 0.5 ? "the servers alone are as fast: the star is the same" : "the servers add nothing: the same without the star");
   return 1;
+}
+
+/* The share of the star in the schedule. Trees of very small shares have got none, so it may be all. */
+static double star_share(const struct forest *f) {
+  uint32_t star = 0, period = f->schedule != NULL ? f->period : f->trees;
+  for (uint32_t i = 0; i < period; i++) star += forest_tree_at(f, i) < f->part[0].trees;
+  return (double)star / period;
+}
+
+static int make_hybrid(const struct candidates *all, struct candidate *c, double star, const double *weights, agg_error_t *err) {
+  if (one_sided(all, c, star)) return AGG_OK;
+  int rc = make(all, c, weights, err);
+  if (rc == AGG_OK && c->built) (void)one_sided(all, c, star_share(&c->forest));
+  return rc;
 }
 
 /* Whether its limits hold, whatever the shares: before these are solved. */
@@ -314,7 +329,7 @@ static int hybrid_direct(struct candidates *all, double *share, double *weights,
   double star = 0;
   for (uint32_t s = 0; s < k; s++) star += weights[s] = share[n + s];
   for (uint32_t w = 0; w < n; w++) weights[k + w] = share[w];
-  return one_sided(all, c, star) ? AGG_OK : make(all, c, weights, err);
+  return make_hybrid(all, c, star, weights, err);
 }
 
 /* Loads of an allreduce of one of the parts alone. */
@@ -344,7 +359,7 @@ static int hybrid_split(struct candidates *all, uint8_t kind, double *share, dou
   if (rc == AGG_OK) {
     for (uint32_t s = 0; s < k; s++) weights[s] = x * share[n + s];
     for (uint32_t w = 0; w < n; w++) weights[k + w] = (1 - x) / n;
-    if (!one_sided(all, c, x)) rc = make(all, c, weights, err);
+    rc = make_hybrid(all, c, x, weights, err);
   }
   cost_loads_fini(&star);
   cost_loads_fini(&other);
@@ -426,6 +441,7 @@ int candidates_make(struct candidates *all, const struct plan_request *request, 
   fabric_assume(&all->f, &all->cost);
   all->one_host = fabric_one_host(&all->f);
   all->lanes = request->lanes != 0 ? request->lanes : lanes_for(all);
+  fabric_limit_threads(&all->f, all->lanes);
   all->chunk_bytes = request->chunk_bytes != 0 ? request->chunk_bytes : chunk_for(all);
   rc = make_map(all, err);
   if (rc == AGG_OK) rc = plan_wish_check(&all->wish, &all->f, all->map, request->strict, err);

@@ -31,6 +31,8 @@ static const char *bytes_text(double bytes, char *buf, size_t cap) {
   return buf;
 }
 
+static const char *plural(uint32_t n) { return n == 1 ? "" : "s"; }
+
 /* Appends to a text that grows. */
 static int append(char **text, agg_error_t *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static int append(char **text, agg_error_t *err, const char *fmt, ...) {
@@ -279,6 +281,13 @@ static int same_table(const struct plan_table *a, const struct plan_table *b) {
   return 1;
 }
 
+const char *explain_forest_name(const struct forest *forest, char *buf, size_t cap) {
+  forest_name(forest, buf, cap);
+  size_t n = strlen(buf);
+  if (forest->n_parts == 1 && forest->schedule != NULL) snprintf(buf + n, cap - n, ", shares by speed");
+  return buf;
+}
+
 static int table_text(const struct plan *plan, unsigned kind, char **text, agg_error_t *err) {
   const struct plan_table *t = &plan->table[kind];
   char name[96], size[32];
@@ -288,18 +297,19 @@ static int table_text(const struct plan *plan, unsigned kind, char **text, agg_e
     rc = append(text, err, "%s%s", first ? "" : ", ", op_kind_name(k));
     first = 0;
   }
-  if (rc == AGG_OK && t->n == 0) rc = append(text, err, "\n  %s\n", forest_name(&plan->forest[0], name, sizeof name));
+  if (rc == AGG_OK && t->n == 0) rc = append(text, err, "\n  %s\n", explain_forest_name(&plan->forest[0], name, sizeof name));
   for (uint32_t i = 0; rc == AGG_OK && i < t->n; i++) {
     rc = append(text, err, "%s  from %-10s %s\n", i == 0 ? "\n" : "", bytes_text((double)t->rule[i].from_bytes, size, sizeof size),
-                forest_name(&plan->forest[t->rule[i].forest], name, sizeof name));
+                explain_forest_name(&plan->forest[t->rule[i].forest], name, sizeof name));
   }
   return rc;
 }
 
 int explain_plan(const struct plan *plan, char **text, agg_error_t *err) {
   char chunk[32];
-  int rc = append(text, err, "%u workers, %u servers; %u lanes, window of %u chunks of %s\n", plan->workers, plan->servers, plan->lanes,
-                  plan->window, bytes_text(plan->chunk_bytes, chunk, sizeof chunk));
+  int rc = append(text, err, "%u worker%s, %u server%s; %u lane%s, window of %u chunks of %s\n", plan->workers, plural(plan->workers),
+                  plan->servers, plural(plan->servers), plan->lanes, plural(plan->lanes), plan->window,
+                  bytes_text(plan->chunk_bytes, chunk, sizeof chunk));
   for (unsigned kind = 0; rc == AGG_OK && kind < OP_KIND_COUNT; kind++) {
     int seen = 0;
     for (unsigned k = 0; k < kind; k++) seen |= same_table(&plan->table[k], &plan->table[kind]);

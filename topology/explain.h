@@ -40,6 +40,8 @@ void explain_fini(struct explain *e);
 
 /* As text: a table and the sentence. Appends to *text (malloc'd or NULL; the caller frees). AGG_ENOMEM. */
 int explain_text(const struct explain *e, char **text, agg_error_t *err);
+/* Of a forest of a plan: also whether its trees have unequal shares. Returns buf. */
+const char *explain_forest_name(const struct forest *forest, char *buf, size_t cap);
 /* The plan itself: lanes, window, chunk, and for each kind which forest from which size on. Appends likewise. */
 int explain_plan(const struct plan *plan, char **text, agg_error_t *err);
 

@@ -216,6 +216,17 @@ void fabric_assume(struct fabric *f, const struct cost *cost) {
   }
 }
 
+void fabric_limit_threads(struct fabric *f, uint32_t lanes) {
+  assert(lanes > 0);
+  for (uint32_t i = 0; i < fabric_nodes(f); i++) {
+    struct fabric_node *n = &f->node[i];
+    assert(n->threads > 0 && n->sum_bytes_per_s >= 0);
+    if (n->threads <= lanes) continue;
+    n->sum_bytes_per_s *= (double)lanes / n->threads;
+    n->threads = lanes;
+  }
+}
+
 static void note(char *buf, size_t cap, size_t *at, const char *text) {
   int n = snprintf(buf + *at, cap - *at, "%s%s", *at == 0 ? "assumed: " : ", ", text);
   *at = MIN_OF(cap - 1, *at + (size_t)MAX_OF(n, 0));

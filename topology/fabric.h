@@ -89,6 +89,9 @@ int fabric_flat(struct fabric *f, uint32_t workers, uint32_t servers, double byt
 
 /* Replaces everything unknown by the constants' defaults and notes it in `assumed`. Calls it as often as you like. */
 void fabric_assume(struct fabric *f, const struct cost *cost);
+/* A lane belongs to one thread, so no more threads of a node work on an operation than there are lanes: the others' speed does not count.
+ * After fabric_assume. */
+void fabric_limit_threads(struct fabric *f, uint32_t lanes);
 /* "assumed: 10.0 GB/s for every NIC, one switch that limits nothing, ..."; "" when nothing was. Returns buf. */
 const char *fabric_assumptions(const struct fabric *f, const struct cost *cost, char *buf, size_t cap);
 

@@ -27,31 +27,44 @@ static int add_switch(struct making *m, uint32_t at, uint32_t *link, agg_error_t
   return rc;
 }
 
-/* Its NICs together, and how many count; FABRIC_UNKNOWN where one is of unknown speed, or there is none. */
-static double nic_rate(const struct topo_machine *machine, uint32_t *nics, uint32_t *rdma) {
-  double sum = 0;
-  *nics = *rdma = 0;
+static int rdma_is_there(const struct topo_machine *machine) {
   for (uint32_t i = 0; i < machine->n_nics; i++) {
-    const struct topo_nic *nic = &machine->nics[i];
-    if (nic->state == TOPO_DOWN) continue;
-    ++*nics;
-    *rdma += nic->rdma[0] != '\0';
-    sum = nic->speed == 0 || sum < 0 ? FABRIC_UNKNOWN : sum + (double)nic->speed;
+    if (machine->nics[i].rdma[0] != '\0' && machine->nics[i].state != TOPO_DOWN) return 1;
   }
-  return *nics == 0 ? FABRIC_UNKNOWN : sum;
+  return 0;
+}
+
+int fabric_topo_carries(const struct topo_machine *machine, const struct topo_nic *nic) {
+  return nic->state != TOPO_DOWN && (nic->rdma[0] != '\0' || !rdma_is_there(machine));
+}
+
+double fabric_topo_speed(const struct topo_machine *machine) {
+  double sum = 0;
+  for (uint32_t i = 0; i < machine->n_nics; i++) {
+    if (!fabric_topo_carries(machine, &machine->nics[i])) continue;
+    if (machine->nics[i].speed == 0) return FABRIC_UNKNOWN;
+    sum += (double)machine->nics[i].speed;
+  }
+  return sum > 0 ? sum : FABRIC_UNKNOWN;
+}
+
+static uint32_t count_rails(const struct topo_machine *machine) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < machine->n_nics; i++) n += (uint32_t)fabric_topo_carries(machine, &machine->nics[i]);
+  return n;
 }
 
 static int add_host(struct making *m, uint32_t at, agg_error_t *err) {
   const struct topo_host *h = &m->t->hosts[at];
   const struct topo_machine *machine = topo_machine_of(m->t, at);
-  uint32_t parent = FABRIC_CORE, nics, rdma;
-  double rate = nic_rate(machine, &nics, &rdma);
+  uint32_t parent = FABRIC_CORE;
+  double rate = fabric_topo_speed(machine);
   int rc = h->on != TOPO_NONE ? add_switch(m, h->on, &parent, err) : AGG_OK;
   if (rc == AGG_OK) rc = fabric_add_link(&m->f, FABRIC_LINK_HOST, parent, h->name, rate, &m->of_host[at], err);
   if (rc != AGG_OK) return rc;
   for (uint32_t i = 0; i < machine->n_numa; i++) m->f.link[m->of_host[at]].cores += machine->numa[i].n_cores;
-  m->f.rails = MAX_OF(m->f.rails, nics);
-  if (rdma == 0) m->f.transport = FABRIC_TCP;
+  m->f.rails = MAX_OF(m->f.rails, count_rails(machine));
+  if (!rdma_is_there(machine)) m->f.transport = FABRIC_TCP;
   return AGG_OK;
 }
 

@@ -244,3 +244,29 @@ int slurm_load(const char *path, uint64_t uplink, struct topo *t, agg_error_t *e
   free(text);
   return rc;
 }
+
+/* Whether the first word, behind comments and empty lines, is ours. */
+static int is_text_form(const char *text) {
+  for (;;) {
+    text += strspn(text, " \t\r\n");
+    if (*text != '#') break;
+    text += strcspn(text, "\n");
+  }
+  return strcspn(text, " \t\r\n") == 4 && strncmp(text, "topo", 4) == 0;
+}
+
+int topo_load_fabric(const char *path, uint64_t uplink, struct topo *t, agg_error_t *err) {
+  char *text;
+  size_t bytes;
+  int rc = topo_file_read(path, &text, &bytes, err);
+  if (rc != AGG_OK) return rc;
+  if (!is_text_form(text)) {
+    rc = slurm_parse(text, bytes, path, uplink, t, err);
+  } else if (uplink != 0) {
+    rc = err_set(err, AGG_EINVAL, "%s: a description has the speeds of its uplinks itself: write them there, uplink=400G", path);
+  } else {
+    rc = topo_parse(text, bytes, path, t, err);
+  }
+  free(text);
+  return rc;
+}

@@ -10,4 +10,8 @@
 int slurm_load(const char *path, uint64_t uplink, struct topo *t, agg_error_t *err);
 int slurm_parse(const char *text, size_t bytes, const char *source, uint64_t uplink, struct topo *t, agg_error_t *err);
 
+/* A fabric from either form: our text where the first word is "topo", else Slurm's file, with `uplink` as above. Our text has its own
+ * speeds: AGG_EINVAL with an `uplink`. */
+int topo_load_fabric(const char *path, uint64_t uplink, struct topo *t, agg_error_t *err);
+
 #endif

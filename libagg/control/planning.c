@@ -16,30 +16,16 @@
 #include "coord.h"
 #include "topology/choose.h"
 #include "topology/explain.h"
+#include "topology/fabric_topo.h"
 #include "topology/slurm.h"
 
 /* ---- the description ------------------------------------------------------------------------------------------------------------------
  */
 
-/* Whether the file's first word, behind comments and empty lines, is ours. One that cannot be read is: topo_load says why. */
-static int is_text_form(const char *path) {
-  char line[256], word[8] = "topo";
-  FILE *file = fopen(path, "re");
-  if (file == NULL) return 1;
-  while (fgets(line, sizeof line, file) != NULL) {
-    const char *at = line + strspn(line, " \t\r\n");
-    if (*at == '\0' || *at == '#') continue;
-    (void)sscanf(at, "%7s", word);
-    break;
-  }
-  fclose(file);
-  return strcmp(word, "topo") == 0;
-}
-
 int planning_topology_load(const char *path, struct topo **topo, agg_error_t *err) {
   struct topo *t = calloc(1, sizeof *t);
   if (t == NULL) return err_set(err, AGG_ENOMEM, "no memory for the description of the fabric");
-  int rc = is_text_form(path) ? topo_load(path, t, err) : slurm_load(path, 0, t, err);
+  int rc = topo_load_fabric(path, 0, t, err);
   if (rc != AGG_OK) {
     free(t);
     return rc;
@@ -107,18 +93,6 @@ static double host_speed(const struct control_node *nodes, const uint32_t *list,
   return sum;
 }
 
-/* What the description says of a host's NICs. 0: nothing. */
-static double described_speed(const struct topo *t, uint32_t host) {
-  const struct topo_machine *m = topo_machine_of(t, host);
-  double sum = 0;
-  for (uint32_t i = 0; i < m->n_nics; i++) {
-    if (m->nics[i].state == TOPO_DOWN) continue;
-    if (m->nics[i].speed == 0) return 0;
-    sum += (double)m->nics[i].speed;
-  }
-  return sum;
-}
-
 static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uint32_t *link, agg_error_t *err) {
   const struct topo_switch *s = &t->switches[at];
   uint32_t parent = FABRIC_CORE;
@@ -159,7 +133,7 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
     if (at == TOPO_NONE)
       return err_set(err, AGG_EINVAL, "%s: it describes no host %s, where %s is: add it, or plan without the description (AGG_TOPO)",
                      p->g->c->topo_name, name, group_name(p->g, list[0], node, sizeof node));
-    speed = described_speed(t, at);
+    speed = fabric_topo_speed(topo_machine_of(t, at));
     if (t->hosts[at].on != TOPO_NONE) rc = add_switch(p, t, t->hosts[at].on, &parent, err);
   }
   if (speed <= 0) speed = host_speed(nodes, list, n);
@@ -252,6 +226,7 @@ static int predict(struct group *g, const struct planning *p, agg_error_t *err) 
   int rc = fabric_copy(&known, &p->fabric, err), automatic = g->plan[0] == '\0' || strcmp(g->plan, "auto") == 0;
   if (rc != AGG_OK) return rc;
   fabric_assume(&known, &g->c->cost);
+  fabric_limit_threads(&known, plan->lanes);
   for (uint32_t f = 0; rc == AGG_OK && f < plan->n_forests; f++) {
     struct cost_profile profile;
     rc = cost_profile(&g->c->cost, &known, &plan->forest[f], OP_ALLREDUCE, &profile, err);
