@@ -205,10 +205,11 @@ START_TEST(a_list_s_cores_are_had_though_they_are_taken) {
   log_init(&log, AGG_LOG_WARN, keep_line, lines);
   snprintf(setting, sizeof setting, "%d", cpu);
   struct pinning_config c = {.log = &log, .setting = setting, .reactors = 1, .devices = "", .transport = "auto"};
-  ck_assert_int_eq(pinning_start(&one, &c, &err), AGG_OK);
-  ck_assert_str_eq(lines, "");
-  ck_assert_int_eq(pinning_start(&two, &c, &err), AGG_OK);
   snprintf(says, sizeof says, "core %d has a reactor of another process already", cpu);
+  ck_assert_int_eq(pinning_start(&one, &c, &err), AGG_OK);
+  ck_assert_msg(lines[0] == '\0' || strstr(lines, says) == lines, "%s", lines); /* a test that runs beside this one may have it */
+  lines[0] = '\0';
+  ck_assert_int_eq(pinning_start(&two, &c, &err), AGG_OK);
   ck_assert_msg(strstr(lines, says) == lines, "%s", lines);
   ck_assert_int_eq(pinning_core(&two, 0), cpu);
   pinning_stop(&one);

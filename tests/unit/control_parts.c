@@ -285,8 +285,12 @@ START_TEST(setups_with_impossible_contents) {
   for (int i = 0;; i++) {
     Ctl__Frame *m;
     ck_assert_int_eq(message_unpack(f->bytes + 4, f->len - 4, &m, &err), AGG_OK);
+    Ctl__Plan whole = *m->setup->plan; /* counts that are damaged must be mended before it is freed */
+    size_t parts = m->setup->plan->forests[0]->n_parts;
     int more = damage(m->setup, i);
     struct frame *p = message_pack(m);
+    *m->setup->plan = whole;
+    m->setup->plan->forests[0]->n_parts = parts;
     Ctl__Frame *again = NULL;
     int rc = message_unpack(p->bytes + 4, p->len - 4, &again, &err);
     if (rc == AGG_OK) rc = message_setup_take(again->setup, &t, &err);

@@ -110,7 +110,7 @@ static const struct bad bads[] = {
     {offsetof(struct wire_header_le, dtype), 255, AGG_EPROTO, "data type 255"},
     {offsetof(struct wire_header_le, redop), AGG_REDOP_COUNT, AGG_EPROTO, "sum operator 5"},
     {offsetof(struct wire_header_le, redop), 255, AGG_EPROTO, "sum operator 255"},
-    {offsetof(struct wire_header_le, forest), WIRE_FORESTS_MAX, AGG_EPROTO, "forest 4"},
+    {offsetof(struct wire_header_le, forest), WIRE_FORESTS_MAX, AGG_EPROTO, "forest 8"},
     {offsetof(struct wire_header_le, forest), 255, AGG_EPROTO, "forest 255"},
     {offsetof(struct wire_header_le, payload) + 3, 0x80, AGG_EPROTO, "at most 65536"},
     {offsetof(struct wire_header_le, payload) + 2, 0x01, AGG_EPROTO, "payload of 70196 bytes"},
