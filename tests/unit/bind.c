@@ -160,6 +160,12 @@ static int first_allowed(void) {
   return cpu;
 }
 
+/* Which cores are taken is known by network namespace: in one of its own no test that runs beside this one has any. Where that is not allowed,
+ * they had better not meet. */
+static void alone(void) {
+  if (unshare(CLONE_NEWNET) != 0) (void)!unshare(CLONE_NEWUSER | CLONE_NEWNET);
+}
+
 static void keep_line(void *user, agg_log_level_t level, const char *line) {
   (void)level;
   size_t used = strlen(user);
@@ -207,8 +213,7 @@ START_TEST(a_list_s_cores_are_had_though_they_are_taken) {
   struct pinning_config c = {.log = &log, .setting = setting, .reactors = 1, .devices = "", .transport = "auto"};
   snprintf(says, sizeof says, "core %d has a reactor of another process already", cpu);
   ck_assert_int_eq(pinning_start(&one, &c, &err), AGG_OK);
-  ck_assert_msg(lines[0] == '\0' || strstr(lines, says) == lines, "%s", lines); /* a test that runs beside this one may have it */
-  lines[0] = '\0';
+  ck_assert_str_eq(lines, "");
   ck_assert_int_eq(pinning_start(&two, &c, &err), AGG_OK);
   ck_assert_msg(strstr(lines, says) == lines, "%s", lines);
   ck_assert_int_eq(pinning_core(&two, 0), cpu);
@@ -274,6 +279,7 @@ END_TEST
 Suite *make_suite(void) {
   Suite *s = suite_create("unit/bind");
   TCase *c = tcase_create("bind");
+  tcase_add_checked_fixture(c, alone, NULL);
   tcase_add_test(c, memory_is_where_it_was_bound_to);
   tcase_add_test(c, no_such_node);
   tcase_add_test(c, nodes_are_counted_without_hwloc);
