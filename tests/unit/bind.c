@@ -160,8 +160,8 @@ static int first_allowed(void) {
   return cpu;
 }
 
-/* Which cores are taken is known by network namespace: in one of its own no test that runs beside this one has any. Where that is not allowed,
- * they had better not meet. */
+/* Which cores are taken is known by network namespace: in one of its own no test that runs beside this one has any. Where that is not
+ * allowed, they had better not meet. */
 static void alone(void) {
   if (unshare(CLONE_NEWNET) != 0) (void)!unshare(CLONE_NEWUSER | CLONE_NEWNET);
 }
