@@ -178,8 +178,7 @@ START_TEST(what_is_assumed_is_said) {
   expect_says("plan --cluster " DATA "fat-tree.topo --workers 4", "note: only the first 4 of the 32 workers described take part");
   expect_says("plan --cluster " DATA "unequal-rack.topo --servers 0", "note: only the first 0 of the 3 servers described take part");
   expect_says("plan --slurm " DATA "fat-tree.slurm.conf --workers 30 --servers 2", "uplinks of 3 switches are unknown");
-  expect_says("plan --slurm " DATA "fat-tree.slurm.conf --workers 30 --servers 2",
-              "workers are put on its first hosts, servers on");
+  expect_says("plan --slurm " DATA "fat-tree.slurm.conf --workers 30 --servers 2", "workers are put on its first hosts, servers on");
 }
 END_TEST
 
@@ -251,6 +250,8 @@ static const char *const shown[] = {
     "--xml " DATA "two-socket.xml",
     "--xml " DATA "two-socket-v1.xml",
     "--xml " DATA "dgx.xml --reactors 2",
+    "--xml " DATA "laptop.xml --per-host 4 --reactors 4",
+    "--xml " DATA "dgx.xml --pin off",
     "--cluster " DATA "dgx-pod.topo",
     "--cluster " DATA "unequal-rack.topo --host server1",
     "--cluster " DATA "fat-tree.topo",
