@@ -104,33 +104,6 @@ START_TEST(few_servers_are_a_hybrid) {
 }
 END_TEST
 
-/* Servers that are nearly enough: the workers' part would be so small that no tree of theirs gets a chunk. */
-START_TEST(no_hybrid_has_a_part_without_chunks) {
-  for (uint32_t threads = 1; threads <= 64; threads *= 2) {
-    uint32_t host_of[36];
-    struct fabric f;
-    for (uint32_t i = 0; i < 36; i++) host_of[i] = i < 32 ? i / 8 : i;
-    ck_assert_int_eq(fabric_of_hosts(&f, 32, 4, host_of, NULL), AGG_OK);
-    f.transport = FABRIC_VERBS;
-    for (uint32_t i = 1; i < f.n_links; i++) f.link[i].bytes_per_s = 3200 * GBIT;
-    for (uint32_t i = 32; i < 36; i++) f.node[i].threads = threads;
-    struct cost cost;
-    ck_assert(cost_parse((cost_init(&cost), &cost), "memory=400GB/s", NULL) == AGG_OK);
-    struct plan p = make((struct plan_request){.fabric = &f, .cost = &cost, .lanes = 16});
-    for (uint32_t i = 0; i < p.n_forests; i++) {
-      double star = 0, all = 0;
-      for (uint32_t t = 0; t < p.forest[i].trees; t++) {
-        all += forest_share(&p.forest[i], t);
-        if (t < p.forest[i].part[0].trees) star += forest_share(&p.forest[i], t);
-      }
-      if (p.forest[i].n_parts == 2) ck_assert(star > 0.001 && star < 0.999 * all);
-    }
-    plan_fini(&p);
-    fabric_fini(&f);
-  }
-}
-END_TEST
-
 START_TEST(many_workers_take_trees_for_small_sizes) {
   struct fabric f = flat(256, 0, GBIT);
   struct plan p = make((struct plan_request){.fabric = &f});
@@ -499,7 +472,6 @@ Suite *make_suite(void) {
   tcase_add_test(c, one_worker_is_alone);
   tcase_add_test(c, servers_enough_are_a_star);
   tcase_add_test(c, few_servers_are_a_hybrid);
-  tcase_add_test(c, no_hybrid_has_a_part_without_chunks);
   tcase_add_test(c, many_workers_take_trees_for_small_sizes);
   tcase_add_test(c, thin_uplinks_are_crossed_once);
   tcase_add_test(c, a_named_plan_is_taken_at_every_size);
