@@ -226,7 +226,7 @@ static double draw_group(const struct drawing *d, uint32_t group, double x, doub
   double at = y, inside = n > 1 ? SWITCH_TOP : 0;
   double height = n * (BOX_H + BOX_GAP) - BOX_GAP + (n > 1 ? inside + BOX_GAP : 0);
   if (n > 1) {
-    char bridge[TOPO_PATH_CAP], label[TOPO_PATH_CAP + 16];
+    char bridge[TOPO_PATH_CAP], label[TOPO_PATH_CAP + 24];
     common_bridge(d, group, bridge, sizeof bridge);
     (void)snprintf(label, sizeof label, "%s %s", is_one_device(d, group) ? "one device below" : "PCIe switch", bridge);
     svg_dashed_box(d->to, x, y, COLUMN_W, height, SVG_GREY);
@@ -363,9 +363,9 @@ static uint32_t pinned_count(const struct machine *m) {
   return n;
 }
 
-static void draw_legend(const struct drawing *d, double y) {
+static void draw_legend(const struct drawing *d, double y, double width) {
   double x = MARGIN;
-  char text[96];
+  char text[PIN_NOTE_MAX + 32];
   uint32_t pinned = pinned_count(d->m);
   if (d->machine->n_nics > 0) x = legend_item(d->to, x, y, SVG_NIC, SVG_NIC_EDGE, "NIC, its rail at the left");
   if (d->machine->n_gpus > 0) x = legend_item(d->to, x, y, SVG_GPU, SVG_GPU_EDGE, "GPU");
@@ -374,8 +374,8 @@ static void draw_legend(const struct drawing *d, double y) {
                    d->m->workers == 1 ? "" : "s", d->pin);
     legend_item(d->to, x, y, SVG_PIN, SVG_PIN, text);
   } else {
-    (void)snprintf(text, sizeof text, "no reactor is pinned: %.70s", d->m->no_pins[0] != '\0' ? d->m->no_pins : d->m->pins[0].place.note);
-    svg_text(d->to, x, y, 11, SVG_START, SVG_INK, 0, text);
+    (void)snprintf(text, sizeof text, "no reactor is pinned: %.159s", d->m->no_pins[0] != '\0' ? d->m->no_pins : d->m->pins[0].place.note);
+    svg_text_in(d->to, x, y, 11, SVG_START, SVG_INK, 0, width - MARGIN - x, text);
   }
 }
 
@@ -439,7 +439,7 @@ void machine_svg(FILE *to, const struct machine *m, const char *pin) {
   svg_text_in(to, MARGIN, 36, 20, SVG_START, SVG_INK, 1, width - 2 * MARGIN, m->topo.hosts[m->host].name);
   subtitle(&d, line, sizeof line);
   svg_text(to, MARGIN, 56, 12, SVG_START, SVG_GREY, 0, line);
-  draw_legend(&d, 80);
+  draw_legend(&d, 80, width);
   (void)draw_panels(&d, &panel, panels, top, 1);
   (void)notes(&d, to, bottom + 26, width);
   svg_end(to);

@@ -111,10 +111,31 @@ START_TEST(plans_are_printed_with_their_ranges) {
 }
 END_TEST
 
+/* Servers that are nearly enough: the workers' part would be so small that no tree of theirs gets a chunk. */
+START_TEST(no_hybrid_has_a_part_without_chunks) {
+  uint32_t host_of[36];
+  struct explained x;
+  struct cost cost;
+  for (uint32_t i = 0; i < 36; i++) host_of[i] = i < 32 ? i / 8 : i;
+  ck_assert_int_eq(fabric_of_hosts(&x.f, 32, 4, host_of, NULL), AGG_OK);
+  x.f.transport = FABRIC_VERBS;
+  for (uint32_t i = 1; i < x.f.n_links; i++) x.f.link[i].bytes_per_s = 3200 * GBIT;
+  for (uint32_t i = 32; i < 36; i++) x.f.node[i].threads = 32;
+  cost_init(&cost);
+  ck_assert_int_eq(cost_parse(&cost, "memory=400GB/s,sum=80GB/s", NULL), AGG_OK);
+  struct plan_request r = {.fabric = &x.f, .cost = &cost, .lanes = 8};
+  ck_assert_int_eq(plan_make(&r, &x.plan, NULL), AGG_OK);
+  ck_assert_int_eq(explain_make(&r, &x.plan, OP_ALLREDUCE, 64u << 20, &x.e, NULL), AGG_OK);
+  for (uint32_t i = 0; i < x.e.n_rows; i++) ck_assert_msg(strstr(x.e.row[i].name, "star 100 %") == NULL, "%s", x.e.row[i].name);
+  done(&x);
+}
+END_TEST
+
 Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("explain");
   TCase *c = tcase_create("explain");
+  tcase_add_test(c, no_hybrid_has_a_part_without_chunks);
   tcase_add_test(c, the_reason_names_both_and_why);
   tcase_add_test(c, rows_are_sorted_and_the_rest_says_why);
   tcase_add_test(c, every_kind_and_size_has_a_reason);

@@ -77,6 +77,37 @@ START_TEST(verbs_where_all_have_a_port) {
 }
 END_TEST
 
+/* Next to RDMA ports a network device carries nothing; where all of them are down, it does. */
+START_TEST(rdma_ports_carry_alone) {
+  struct topo_nic n[] = {nic("mlx5_0:1", "eth0", 100, TOPO_UP), nic("mlx5_1:1", "eth1", 200, TOPO_UP), nic("", "eno1", 0, TOPO_UP)};
+  struct topo_machine m = {.n_nics = 3, .nics = n};
+  ck_assert_double_eq(fabric_topo_speed(&m), 300);
+  ck_assert(fabric_topo_carries(&m, &n[0]) && fabric_topo_carries(&m, &n[1]) && !fabric_topo_carries(&m, &n[2]));
+  n[0].state = n[1].state = TOPO_DOWN;
+  ck_assert(!fabric_topo_carries(&m, &n[0]) && fabric_topo_carries(&m, &n[2]));
+  ck_assert_double_eq(fabric_topo_speed(&m), FABRIC_UNKNOWN);
+  n[2].speed = 7;
+  ck_assert_double_eq(fabric_topo_speed(&m), 7);
+  m.n_nics = 0;
+  ck_assert_double_eq(fabric_topo_speed(&m), FABRIC_UNKNOWN);
+}
+END_TEST
+
+START_TEST(threads_without_a_lane_do_not_count) {
+  struct fabric f;
+  struct cost cost;
+  cost_init(&cost);
+  ck_assert_int_eq(fabric_flat(&f, 2, 1, 1e9, NULL), AGG_OK);
+  f.node[2].threads = 64;
+  fabric_assume(&f, &cost);
+  fabric_limit_threads(&f, 4);
+  ck_assert(f.node[0].threads == 1 && f.node[2].threads == 4);
+  ck_assert_double_eq(f.node[0].sum_bytes_per_s, cost.sum);
+  ck_assert_double_eq(f.node[2].sum_bytes_per_s, 4 * cost.sum);
+  fabric_fini(&f);
+}
+END_TEST
+
 START_TEST(servers_alone_are_no_cluster) {
   struct topo t;
   struct fabric f;
@@ -97,6 +128,8 @@ Suite *make_suite(void) {
   TCase *c = tcase_create("fabric_topo");
   tcase_add_test(c, hosts_hang_on_their_switches);
   tcase_add_test(c, verbs_where_all_have_a_port);
+  tcase_add_test(c, rdma_ports_carry_alone);
+  tcase_add_test(c, threads_without_a_lane_do_not_count);
   tcase_add_test(c, servers_alone_are_no_cluster);
   suite_add_tcase(s, c);
   return s;

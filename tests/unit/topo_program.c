@@ -250,6 +250,8 @@ static const char *const shown[] = {
     "--xml " DATA "two-socket.xml",
     "--xml " DATA "two-socket-v1.xml",
     "--xml " DATA "dgx.xml --reactors 2",
+    "--xml " DATA "laptop.xml --per-host 4 --reactors 4",
+    "--xml " DATA "dgx.xml --pin off",
     "--cluster " DATA "dgx-pod.topo",
     "--cluster " DATA "unequal-rack.topo --host server1",
     "--cluster " DATA "fat-tree.topo",

@@ -152,6 +152,25 @@ START_TEST(damaged_files_give_an_error_or_a_valid_fabric) {
 }
 END_TEST
 
+/* Which of both forms a file has is seen by its first word. */
+START_TEST(a_fabric_in_either_form) {
+  struct topo t;
+  agg_error_t err = {0};
+  ck_assert_msg(topo_load_fabric("tests/data/topo/fat-tree.topo", 0, &t, &err) == AGG_OK, "%s", err.text);
+  ck_assert_uint_eq(topo_workers(&t), 32);
+  topo_fini(&t);
+  ck_assert_msg(topo_load_fabric("tests/data/topo/fat-tree.slurm.conf", 100 * G, &t, &err) == AGG_OK, "%s", err.text);
+  ck_assert_uint_eq(topo_workers(&t), 0);
+  ck_assert_uint_eq(t.switches[topo_find_switch(&t, "rack1")].up, 100 * G);
+  topo_fini(&t);
+  ck_assert_int_eq(topo_load_fabric("tests/data/topo/fat-tree.topo", 100 * G, &t, &err), AGG_EINVAL);
+  ck_assert_str_eq(err.text,
+                   "tests/data/topo/fat-tree.topo: a description has the speeds of its uplinks itself: write them there, uplink=400G");
+  ck_assert_int_eq(topo_load_fabric("tests/data/topo/dgx.xml", 0, &t, &err), AGG_EINVAL);
+  ck_assert_int_eq(topo_load_fabric("tests/data/topo/none", 0, &t, &err), AGG_ESYS);
+}
+END_TEST
+
 Suite *make_suite(void) {
   Suite *suite = suite_create("topo_slurm");
   TCase *all = tcase_create("all");
@@ -161,6 +180,7 @@ Suite *make_suite(void) {
   tcase_add_test(all, a_cluster_is_placed_on_it);
   tcase_add_test(all, every_error_says_where_what_and_what_to_do);
   tcase_add_test(all, an_uplink_that_cannot_be_meant);
+  tcase_add_test(all, a_fabric_in_either_form);
   tcase_add_test(all, damaged_files_give_an_error_or_a_valid_fabric);
   suite_add_tcase(suite, all);
   return suite;
