@@ -196,9 +196,9 @@ static int sweep(const agg_config_t *config, struct rank_report *all, void *arg)
 static const char *const transports[] = {"shm", "tcp"};
 
 START_TEST(every_operation_is_right_between_workers) {
-  static const char *const plans[] = {"direct", "ring"};
+  static const char *const plans[] = {"direct", "ring", "tree"};
   unsigned phase = (unsigned)_i;
-  struct ranks_setup setup = {.n = 2 + (unsigned)_i / 4, .plan = plans[_i % 2], .transport = transports[_i / 2 % 2]};
+  struct ranks_setup setup = {.n = 2 + (unsigned)_i / 6, .plan = plans[_i % 3], .transport = transports[_i / 3 % 2]};
   ranks_free(run(&setup, sweep, &phase));
 }
 END_TEST
@@ -206,10 +206,11 @@ END_TEST
 START_TEST(every_operation_is_right_through_servers) {
   struct server_proc s[2];
   char both[300];
-  unsigned phase = (unsigned)_i, servers = 1 + (unsigned)_i / 2;
+  unsigned phase = (unsigned)_i, servers = 1 + (unsigned)_i / 2 % 2;
   for (unsigned i = 0; i < servers; i++) start_server(&s[i]);
   snprintf(both, sizeof both, "%s%s%s", s[0].address, servers == 2 ? "," : "", servers == 2 ? s[1].address : "");
-  struct ranks_setup setup = {.n = 2 + (unsigned)_i % 3, .plan = "star", .transport = transports[_i % 2], .servers = both};
+  struct ranks_setup setup = {
+      .n = 2 + (unsigned)_i % 3, .plan = _i < 4 ? "star" : "hybrid", .transport = transports[_i % 2], .servers = both};
   ranks_free(run(&setup, sweep, &phase));
   for (unsigned i = 0; i < servers; i++) ck_assert_int_eq(server_end(&s[i]), 0);
 }
@@ -515,8 +516,8 @@ Suite *make_suite(void) {
   Suite *s = suite_create("e2e/collectives");
   TCase *c = tcase_create("collectives");
   tcase_set_timeout(c, 300);
-  tcase_add_loop_test(c, every_operation_is_right_between_workers, 0, 12);
-  tcase_add_loop_test(c, every_operation_is_right_through_servers, 0, 4);
+  tcase_add_loop_test(c, every_operation_is_right_between_workers, 0, 18);
+  tcase_add_loop_test(c, every_operation_is_right_through_servers, 0, 6);
   tcase_add_loop_test(c, results_are_the_same_bits_on_every_way, 0, 3);
   tcase_add_test(c, four_hundred_operations_may_be_outstanding);
   tcase_add_test(c, several_communicators_work_at_once);
