@@ -45,7 +45,7 @@ void planning_topology_free(struct topo *topo) {
 
 struct planning {
   const struct group *g;
-  uint32_t nodes;
+  uint32_t nodes, hosts;
   uint32_t *by_host;     /* nodes, those of a host one after the other */
   uint32_t *host_link;   /* node -> link of its host */
   uint32_t *switch_link; /* switch of the description -> link, 0: not added */
@@ -159,6 +159,7 @@ static int add_hosts(struct planning *p, agg_error_t *err) {
     while (next < p->nodes && same_host(&nodes[p->by_host[first]], &nodes[p->by_host[next]])) next++;
     int rc = add_host(p, p->by_host + first, next - first, err);
     if (rc != AGG_OK) return rc;
+    p->hosts++;
   }
   return AGG_OK;
 }
@@ -204,16 +205,16 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   explain_fini(&e);
 }
 
-/* Seconds a byte that every worker's NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among themselves.
- */
-static double bound(const struct fabric *f, const struct cost *cost) {
+/* Seconds a byte that the slowest NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among workers alone.
+ * 0 where a speed is not known, where nodes share a host, or where there is only one. */
+static double bound(const struct planning *p, double efficiency) {
+  const struct fabric *f = &p->fabric;
   double slowest = 0, n = f->workers;
-  if (fabric_one_host(f) || f->workers < 2) return 0;
+  if (p->hosts < p->nodes || f->workers < 2) return 0;
   for (uint32_t w = 0; w < f->workers; w++) {
-    uint32_t sharing = 0;
-    double speed = f->link[f->node[w].host].bytes_per_s * cost_efficiency(cost, f);
-    for (uint32_t i = 0; i < fabric_nodes(f) && sharing < 2; i++) sharing += f->node[i].host == f->node[w].host;
-    if (sharing == 1 && speed > 0) slowest = MAX_OF(slowest, 1 / speed);
+    double speed = f->link[f->node[w].host].bytes_per_s;
+    if (speed <= 0) return 0;
+    slowest = MAX_OF(slowest, 1 / (speed * efficiency));
   }
   return f->servers != 0 ? slowest : slowest * 2 * (n - 1) / n;
 }
@@ -234,7 +235,7 @@ static int predict(struct group *g, const struct planning *p, agg_error_t *err) 
       plan->predicted[s][f] = (float)cost_predict(&profile, &setting, plan_size_bytes(s)).seconds;
   }
   plan->tunable = rc == AGG_OK && g->tune && plan->n_forests > 1 && automatic;
-  plan->bound = bound(&known, &g->c->cost);
+  plan->bound = bound(p, cost_efficiency(&g->c->cost, &known));
   fabric_fini(&known);
   return rc;
 }
