@@ -410,7 +410,7 @@ void conn_cm(struct conn *c, enum rdma_cm_event_type event, int status, const vo
       else if (early)
         failed_early(c, FAULT_PEER, "the peer closed the connection while it was made");
       else
-        conn_fail(c, FAULT_PEER, "the peer closed the connection, or its process ended");
+        conn_fail(c, FAULT_LEFT, "the peer closed the connection, or its process ended");
       break;
     case RDMA_CM_EVENT_ADDR_ERROR:
     case RDMA_CM_EVENT_ROUTE_ERROR:

@@ -41,7 +41,7 @@ static const struct meaning sending[] = {
     {IBV_WC_BAD_RESP_ERR, FAULT_PATH, "the peer's NIC sent an answer that fits no request"},
     {IBV_WC_FATAL_ERR, FAULT_PATH, "the NIC failed: look at the kernel log"},
     {IBV_WC_RESP_TIMEOUT_ERR, FAULT_PATH, "the peer's NIC does not answer"},
-    {IBV_WC_WR_FLUSH_ERR, FAULT_PEER,
+    {IBV_WC_WR_FLUSH_ERR, FAULT_LEFT,
      "the queue pair went into error: the peer's process ended, or one end put where it may not. The other end's message may say more"},
 };
 

@@ -183,8 +183,14 @@ struct conn {
   uint32_t mtu_bytes;
   uint64_t until_ns; /* give up this state */
   struct tp_raddr peer_window;
-  char text[VERBS_TEXT_MAX];                                                  /* why it failed: the first reason */
-  enum verbs_fault { FAULT_NONE, FAULT_PATH, FAULT_PEER, FAULT_LOCAL } fault; /* PATH: another rail may do better */
+  char text[VERBS_TEXT_MAX]; /* why it failed: the first reason */
+  enum verbs_fault {
+    FAULT_NONE,
+    FAULT_PATH,
+    FAULT_PEER,
+    FAULT_LEFT,
+    FAULT_LOCAL
+  } fault; /* PATH: another rail may do better; LEFT: closed */
 };
 
 /* Starts to connect `lane` from `rail` to a peer's address. AGG_ESYS, AGG_ENOMEM. */

@@ -146,7 +146,8 @@ void lane_conn_drained(struct tp_lane *l, struct conn *c) {
     return;
   }
   if (l->state != LANE_UP) return;
-  int left = l->spare != NULL && !l->spare->dialed; /* by a peer that moves: on iWARP it looks as if it had closed */
+  int left =
+      c->fault == FAULT_LEFT && l->spare != NULL && !l->spare->dialed; /* by a peer that moves: on iWARP it looks as if it had closed */
   if (!left && (c->fault != FAULT_PATH || !lane_can_move(l))) {
     str_copy(why, sizeof why, c->text); /* c goes with the lane */
     lane_lost(l, "%s", why);
