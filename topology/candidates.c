@@ -12,7 +12,8 @@
 #include "topology/solve.h"
 
 #define CHUNK_ONE_HOST (128u << 10)
-#define CHUNK_NETWORK_LEAST (64u << 10)
+#define CHUNK_TCP_LEAST (32u << 10) /* small ones leave a switch's port room for many senders */
+#define CHUNK_VERBS_LEAST (64u << 10)
 #define CHUNK_NETWORK_MOST (1u << 20)
 #define CHUNK_WORK 5.0 /* a chunk is on the line so many times as long as its two messages keep a processor */
 #define LANES_NETWORK 2u
@@ -60,7 +61,7 @@ static uint32_t chunk_for(const struct candidates *all) {
   const struct cost *c = &all->cost;
   if (all->one_host) return CHUNK_ONE_HOST;
   double bytes = CHUNK_WORK * fastest_nic(all) * 2 * (all->f.transport == FABRIC_VERBS ? c->message_verbs : c->message_tcp);
-  uint32_t chunk = CHUNK_NETWORK_LEAST;
+  uint32_t chunk = all->f.transport == FABRIC_VERBS ? CHUNK_VERBS_LEAST : CHUNK_TCP_LEAST;
   while (chunk < CHUNK_NETWORK_MOST && 2.0 * chunk <= bytes) chunk *= 2;
   return chunk;
 }
