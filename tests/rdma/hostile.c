@@ -1,8 +1,8 @@
 /*
- * Peers and strangers that break the rules of the verbs transport: connection requests, answers to them, messages and RDMA requests made by
- * hand (tests/lib/rawpeer.h). Each gets its request rejected or its lane lost, with words, in time; no memory outside of what it was
- * granted changes, nothing is left behind, and a lane of the same two ends works all the while. What can be tried at once is. bed: -H 0 -t
- * 300
+ * Peers and strangers that break the rules of the verbs transport: connection requests, answers to them, messages and RDMA requests
+ * made by hand (tests/lib/rawpeer.h). Each gets its request rejected or its lane lost, with words, in time; no memory outside of what
+ * it was granted changes, nothing is left behind, and a lane of the same two ends works all the while. What can be tried at once is.
+ * bed: -H 0 -t 240
  */
 #include <string.h>
 
