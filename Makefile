@@ -42,8 +42,8 @@ LIB_SRC := $(wildcard libagg/*.c libagg/base/*.c libagg/wire/*.c libagg/reduce/*
 SIM_SRC := $(wildcard transport/sim/*.c)
 SERVER_SRC := $(wildcard agg-server/*.c)
 RUN_SRC := $(wildcard scripts/agg-run/*.c)
-DOCTOR_SRC := $(wildcard scripts/agg-doctor/*.c)
-TOPO_SRC := $(wildcard scripts/agg-topo/*.c)
+DOCTOR_SRC := $(wildcard scripts/agg-doctor/*.c scripts/common/*.c)
+TOPO_SRC := $(wildcard scripts/agg-topo/*.c scripts/common/*.c)
 PERF_SRC := $(wildcard perf/*.c)
 LM_SRC := $(wildcard examples/train_lm/*.c)
 HELLO_SRC := $(wildcard examples/hello/*.c)
@@ -129,11 +129,12 @@ $(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/disc
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
-# What planning for many workers takes.
+# The engine on the simulated network, beside what was predicted.
 $(O)/plan_sim: $(call obj,perf/micro/plan_sim.c $(filter-out topology/discover% topology/bind%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
+# What planning for many workers takes.
 $(O)/plan_time: $(call obj,perf/micro/plan_time.c $(filter-out topology/discover% topology/bind%,$(wildcard topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm

@@ -13,7 +13,7 @@
 
 /* ---- words ------------------------------------------------------------------------------------------------------------------------ */
 
-static const char *time_text(double s, char *buf, size_t cap) {
+const char *explain_seconds(double s, char *buf, size_t cap) {
   if (s < 1e-3)
     snprintf(buf, cap, "%.3g us", s * 1e6);
   else if (s < 1)
@@ -23,7 +23,7 @@ static const char *time_text(double s, char *buf, size_t cap) {
   return buf;
 }
 
-static const char *bytes_text(double bytes, char *buf, size_t cap) {
+const char *explain_bytes(double bytes, char *buf, size_t cap) {
   static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   unsigned unit = 0;
   while (bytes >= 1024 && unit + 1 < ARRAY_LEN(units)) bytes /= 1024, unit++;
@@ -178,17 +178,17 @@ static void because(const struct explain_row *a, const struct explain_row *b, ch
   char one[32], two[32];
   double hops = b->time.hops - a->time.hops, load = b->time.load - a->time.load, fill = b->time.fill - a->time.fill;
   if (hops >= load && hops >= fill)
-    snprintf(buf, cap, "as its way up and down takes %s, not %s", time_text(a->time.hops, one, sizeof one),
-             time_text(b->time.hops, two, sizeof two));
+    snprintf(buf, cap, "as its way up and down takes %s, not %s", explain_seconds(a->time.hops, one, sizeof one),
+             explain_seconds(b->time.hops, two, sizeof two));
   else if (load >= fill && (double)x < 0.99 * (double)y && (b->time.what == COST_LINK_UP || b->time.what == COST_LINK_DOWN))
-    snprintf(buf, cap, "as %s pass the busiest NIC, not %s", bytes_text((double)x, one, sizeof one),
-             bytes_text((double)y, two, sizeof two));
+    snprintf(buf, cap, "as %s pass the busiest NIC, not %s", explain_bytes((double)x, one, sizeof one),
+             explain_bytes((double)y, two, sizeof two));
   else if (load >= fill)
-    snprintf(buf, cap, "as its busiest part works for %s, the other's (%.96s) for %s", time_text(a->time.load, one, sizeof one), b->limit,
-             time_text(b->time.load, two, sizeof two));
+    snprintf(buf, cap, "as its busiest part works for %s, the other's (%.96s) for %s", explain_seconds(a->time.load, one, sizeof one),
+             b->limit, explain_seconds(b->time.load, two, sizeof two));
   else
-    snprintf(buf, cap, "as its first chunks wait %s, not %s", time_text(a->time.fill, one, sizeof one),
-             time_text(b->time.fill, two, sizeof two));
+    snprintf(buf, cap, "as its first chunks wait %s, not %s", explain_seconds(a->time.fill, one, sizeof one),
+             explain_seconds(b->time.fill, two, sizeof two));
 }
 
 static void make_reason(const struct explaining *x, struct explain *e) {
@@ -203,18 +203,18 @@ static void make_reason(const struct explaining *x, struct explain *e) {
   }
   assert(chosen != NULL);
   int n = snprintf(e->reason, sizeof e->reason, "%s takes %s, limited by %s", chosen->name,
-                   time_text(chosen->time.seconds, one, sizeof one), chosen->limit);
+                   explain_seconds(chosen->time.seconds, one, sizeof one), chosen->limit);
   char *more = e->reason + MIN_OF((size_t)n, sizeof e->reason - 1);
   size_t room = sizeof e->reason - (size_t)(more - e->reason);
   if (other == NULL) {
     snprintf(more, room, "; %s.", x->classes == PLAN_AUTO ? "nothing else can be" : "nothing else was asked for that can be");
   } else if (other->time.seconds < chosen->time.seconds) {
-    snprintf(more, room, "; %s is predicted to take %s, but %s.", other->name, time_text(other->time.seconds, two, sizeof two),
+    snprintf(more, room, "; %s is predicted to take %s, but %s.", other->name, explain_seconds(other->time.seconds, two, sizeof two),
              x->all.one_host ? "within one host a plan that is known to be good is left only for a much faster one"
                              : "the gain does not pay for a change at this size");
   } else {
     because(chosen, other, why, sizeof why);
-    snprintf(more, room, "; the next, %s, takes %s: %s.", other->name, time_text(other->time.seconds, two, sizeof two), why);
+    snprintf(more, room, "; the next, %s, takes %s: %s.", other->name, explain_seconds(other->time.seconds, two, sizeof two), why);
   }
 }
 
@@ -256,16 +256,16 @@ static int row_text(const struct explain_row *r, char **text, agg_error_t *err) 
   char time[32], up[32], down[32], window[32];
   if (r->left_out && r->time.seconds == 0) return append(text, err, "  %-36s -  left out: %s\n", r->name, r->limit);
   return append(text, err, "%c %-36s %10s %10s %10s %5u %10s %6u  %s%s\n", r->chosen ? '*' : ' ', r->name,
-                time_text(r->time.seconds, time, sizeof time), bytes_text((double)r->nic_up, up, sizeof up),
-                bytes_text((double)r->nic_down, down, sizeof down), r->depth, bytes_text((double)r->window_bytes, window, sizeof window),
-                r->connections, r->left_out ? "left out: " : "", r->limit);
+                explain_seconds(r->time.seconds, time, sizeof time), explain_bytes((double)r->nic_up, up, sizeof up),
+                explain_bytes((double)r->nic_down, down, sizeof down), r->depth,
+                explain_bytes((double)r->window_bytes, window, sizeof window), r->connections, r->left_out ? "left out: " : "", r->limit);
 }
 
 int explain_text(const struct explain *e, char **text, agg_error_t *err) {
   char bytes[32];
   int rc =
       append(text, err, "%s of %s%s\n\n  %-36s %10s %10s %10s %5s %10s %6s  %s\n", op_kind_name(e->kind),
-             bytes_text((double)e->bytes, bytes, sizeof bytes), e->kind >= OP_REDUCE_SCATTER && e->kind <= OP_SCATTER ? " a block" : "",
+             explain_bytes((double)e->bytes, bytes, sizeof bytes), e->kind >= OP_REDUCE_SCATTER && e->kind <= OP_SCATTER ? " a block" : "",
              "plan", "time", "NIC out", "NIC in", "depth", "window", "conns", "limited by");
   for (uint32_t i = 0; rc == AGG_OK && i < e->n_rows; i++) rc = row_text(&e->row[i], text, err);
   if (rc == AGG_OK) rc = append(text, err, "\n%s\n", e->reason);
@@ -299,7 +299,7 @@ static int table_text(const struct plan *plan, unsigned kind, char **text, agg_e
   }
   if (rc == AGG_OK && t->n == 0) rc = append(text, err, "\n  %s\n", explain_forest_name(&plan->forest[0], name, sizeof name));
   for (uint32_t i = 0; rc == AGG_OK && i < t->n; i++) {
-    rc = append(text, err, "%s  from %-10s %s\n", i == 0 ? "\n" : "", bytes_text((double)t->rule[i].from_bytes, size, sizeof size),
+    rc = append(text, err, "%s  from %-10s %s\n", i == 0 ? "\n" : "", explain_bytes((double)t->rule[i].from_bytes, size, sizeof size),
                 explain_forest_name(&plan->forest[t->rule[i].forest], name, sizeof name));
   }
   return rc;
@@ -309,7 +309,7 @@ int explain_plan(const struct plan *plan, char **text, agg_error_t *err) {
   char chunk[32];
   int rc = append(text, err, "%u worker%s, %u server%s; %u lane%s, window of %u chunks of %s\n", plan->workers, plural(plan->workers),
                   plan->servers, plural(plan->servers), plan->lanes, plural(plan->lanes), plan->window,
-                  bytes_text(plan->chunk_bytes, chunk, sizeof chunk));
+                  explain_bytes(plan->chunk_bytes, chunk, sizeof chunk));
   for (unsigned kind = 0; rc == AGG_OK && kind < OP_KIND_COUNT; kind++) {
     int seen = 0;
     for (unsigned k = 0; k < kind; k++) seen |= same_table(&plan->table[k], &plan->table[kind]);

@@ -42,6 +42,9 @@ void explain_fini(struct explain *e);
 int explain_text(const struct explain *e, char **text, agg_error_t *err);
 /* Of a forest of a plan: also whether its trees have unequal shares. Returns buf. */
 const char *explain_forest_name(const struct forest *forest, char *buf, size_t cap);
+/* "12.3 ms" and "1.5 GiB": to be read. Return buf. */
+const char *explain_seconds(double seconds, char *buf, size_t cap);
+const char *explain_bytes(double bytes, char *buf, size_t cap);
 /* The plan itself: lanes, window, chunk, and for each kind which forest from which size on. Appends likewise. */
 int explain_plan(const struct plan *plan, char **text, agg_error_t *err);
 

@@ -114,6 +114,15 @@ uint32_t topo_find_switch(const struct topo *t, const char *name) {
 
 uint32_t topo_find_host(const struct topo *t, const char *name) { return index_find(&t->by_host, t, hash_name(name), same_host, name); }
 
+uint32_t topo_find_host_brief(const struct topo *t, const char *name) {
+  char brief[TOPO_NAME_CAP];
+  uint32_t found = topo_find_host(t, name);
+  if (found != TOPO_NONE) return found;
+  str_copy(brief, sizeof brief, name);
+  brief[strcspn(brief, ".")] = '\0';
+  return topo_find_host(t, brief);
+}
+
 static int check_name(const char *what, const char *name, agg_error_t *err) {
   if (topo_name_ok(name)) return AGG_OK;
   return err_set(err, AGG_EINVAL,

@@ -127,6 +127,8 @@ void topo_note(struct topo *t, const char *fmt, ...) __attribute__((format(print
 /* TOPO_NONE: there is none of this name. Constant time. */
 uint32_t topo_find_switch(const struct topo *t, const char *name);
 uint32_t topo_find_host(const struct topo *t, const char *name);
+/* By its whole name, or by that up to the first dot. */
+uint32_t topo_find_host_brief(const struct topo *t, const char *name);
 
 /* ---- questions */
 

@@ -93,15 +93,6 @@ int topo_join(struct topo *t, const struct topo *from, agg_error_t *err) {
 
 /* ---- placing ----------------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t find_in_fabric(const struct topo *fabric, const char *name) {
-  char brief[TOPO_NAME_CAP];
-  uint32_t found = topo_find_host(fabric, name);
-  if (found != TOPO_NONE) return found;
-  str_copy(brief, sizeof brief, name);
-  brief[strcspn(brief, ".")] = '\0';
-  return topo_find_host(fabric, brief);
-}
-
 /* The switches of `fabric` for which used[] is set, into an empty description; used[i] becomes the new index + 1. */
 static int copy_switches(struct topo *to, const struct topo *fabric, uint32_t *used, agg_error_t *err) {
   for (uint32_t i = 0; i < fabric->n_switches; i++) {
@@ -121,7 +112,7 @@ static int copy_switches(struct topo *to, const struct topo *fabric, uint32_t *u
 static int place_all(const struct topo *t, const struct topo *fabric, const char *source, struct topo *view, uint32_t *used,
                      agg_error_t *err) {
   for (uint32_t i = 0; i < t->n_hosts; i++) {
-    uint32_t found = find_in_fabric(fabric, t->hosts[i].name);
+    uint32_t found = topo_find_host_brief(fabric, t->hosts[i].name);
     if (found == TOPO_NONE)
       return err_set(err, AGG_EINVAL, "%s: host %s is on none of its switches: add it to one", source, t->hosts[i].name);
     uint32_t on = fabric->hosts[found].on;

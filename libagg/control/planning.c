@@ -110,16 +110,6 @@ static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uin
   return AGG_OK;
 }
 
-/* By its whole name, or by that up to the first dot. */
-static uint32_t find_described(const struct topo *t, const char *name) {
-  char first[TOPO_NAME_CAP];
-  uint32_t at = topo_find_host(t, name);
-  if (at != TOPO_NONE) return at;
-  str_copy(first, sizeof first, name);
-  first[strcspn(first, ".")] = '\0';
-  return topo_find_host(t, first);
-}
-
 static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_error_t *err) {
   const struct topo *t = p->g->c->topo;
   const struct control_node *nodes = p->g->setup.nodes;
@@ -129,7 +119,7 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
   int rc = AGG_OK;
   if (t != NULL) {
     char node[CONTROL_NODE_NAME_MAX];
-    uint32_t at = find_described(t, name);
+    uint32_t at = topo_find_host_brief(t, name);
     if (at == TOPO_NONE)
       return err_set(err, AGG_EINVAL, "%s: it describes no host %s, where %s is: add it, or plan without the description (AGG_TOPO)",
                      p->g->c->topo_name, name, group_name(p->g, list[0], node, sizeof node));

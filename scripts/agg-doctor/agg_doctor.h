@@ -24,7 +24,5 @@ void args_help(void);
 /* The table for people, `width` columns wide (at least 60), and the one JSON object. */
 void table_print(FILE *to, const struct doctor_report *report, int quiet, unsigned width);
 void json_print(FILE *to, const struct doctor_report *report);
-/* A string in quotes, valid JSON whatever the bytes are: what is not ASCII is written as its byte's number. */
-void json_string(FILE *to, const char *text);
 
 #endif

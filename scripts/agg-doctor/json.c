@@ -1,24 +1,11 @@
 /* The report as one JSON object. */
 #include "base/util.h"
 #include "scripts/agg-doctor/agg_doctor.h"
-
-void json_string(FILE *to, const char *text) {
-  putc('"', to);
-  for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-    if (*p == '"' || *p == '\\') {
-      fprintf(to, "\\%c", *p);
-    } else if (*p < 0x20 || *p >= 0x7f) {
-      fprintf(to, "\\u%04x", *p);
-    } else {
-      putc(*p, to);
-    }
-  }
-  putc('"', to);
-}
+#include "scripts/common/print.h"
 
 static void member(FILE *to, const char *name, const char *value, const char *after) {
   fprintf(to, "\"%s\":", name);
-  json_string(to, value);
+  print_json_string(to, value);
   fputs(after, to);
 }
 

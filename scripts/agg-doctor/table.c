@@ -3,29 +3,11 @@
 
 #include "base/util.h"
 #include "scripts/agg-doctor/agg_doctor.h"
+#include "scripts/common/print.h"
 
 enum { INDENT = 9 };
 
 static const char *const LABELS[] = {"pass", "WARN", "FAIL", "unknown"};
-
-/* Prints words from `column` on, broken before `width`, further lines indented. A word that is longer than a line stays whole. */
-static void wrap(FILE *to, const char *text, unsigned column, unsigned indent, unsigned width) {
-  int first = 1;
-  while (*text != '\0') {
-    unsigned n = (unsigned)strcspn(text, " ");
-    if (!first && column + 1 + n > width) {
-      fprintf(to, "\n%*s", (int)indent, "");
-      column = indent;
-      first = 1;
-    }
-    fprintf(to, "%s%.*s", first ? "" : " ", (int)n, text);
-    column += n + !first;
-    first = 0;
-    text += n;
-    text += *text == ' ';
-  }
-  putc('\n', to);
-}
 
 /* The same to say about the machine: they share a line. */
 static int joins(const struct doctor_finding *a, const struct doctor_finding *b) {
@@ -49,10 +31,10 @@ static void print_one(FILE *to, const struct doctor_report *report, unsigned i, 
   }
   snprintf(line + used, sizeof(line) - (size_t)used, "%s%s: %s", f->device[0] != '\0' ? " " : "", f->device, f->seen);
   fprintf(to, "%-*s", INDENT, LABELS[f->verdict]);
-  wrap(to, line, INDENT, INDENT + 2, width);
+  print_wrapped(to, line, INDENT, INDENT + 2, width);
   if (f->todo[0] != '\0') {
     fprintf(to, "%*s-> ", INDENT + 2, "");
-    wrap(to, f->todo, INDENT + 5, INDENT + 5, width);
+    print_wrapped(to, f->todo, INDENT + 5, INDENT + 5, width);
   }
 }
 

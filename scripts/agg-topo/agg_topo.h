@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "pin.h"
+#include "scripts/common/print.h"
 #include "topology/explain.h"
 #include "topology/topo.h"
 
@@ -103,14 +104,7 @@ int plan_print(FILE *to, const struct planned *p, agg_error_t *err);
 void plan_json(FILE *to, const struct planned *p);
 int plan_svg(FILE *to, const struct args *args, const struct planned *p, agg_error_t *err);
 
-/* ---- words (words.c). All return buf */
-
 #define WORDS_CAP 64
-const char *bytes_words(double bytes, char buf[WORDS_CAP]);         /* "1.5 GiB" */
-const char *seconds_words(double seconds, char buf[WORDS_CAP]);     /* "12.3 ms" */
-const char *speed_words(uint64_t bytes_per_s, char buf[WORDS_CAP]); /* "400 Gbit/s" */
-/* From `column` on, broken before `width`; further lines are indented. */
-void wrap_words(FILE *to, const char *text, unsigned column, unsigned indent, unsigned width);
-void json_string(FILE *to, const char *text); /* in quotes; ASCII whatever the bytes are */
+const char *speed_words(uint64_t bytes_per_s, char buf[WORDS_CAP]); /* words.c: "400 Gbit/s". Returns buf */
 
 #endif

@@ -12,7 +12,7 @@ static void text(FILE *to, const char *name, const char *value) {
   if (value == NULL || value[0] == '\0') {
     fputs("null", to);
   } else {
-    json_string(to, value);
+    print_json_string(to, value);
   }
 }
 
@@ -29,7 +29,7 @@ static void notes(FILE *to, const struct topo *t) {
   fputs(",\n\"notes\":[", to);
   for (uint32_t i = 0; i < t->n_notes; i++) {
     fputs(i == 0 ? "\n" : ",\n", to);
-    json_string(to, t->notes[i]);
+    print_json_string(to, t->notes[i]);
   }
   fputs("]", to);
 }
@@ -162,7 +162,7 @@ void plan_json(FILE *to, const struct planned *p) {
   fputs("],\n\"forests\":[", to);
   for (uint32_t i = 0; i < p->plan.n_forests; i++) {
     fputs(i == 0 ? "" : ",", to);
-    json_string(to, explain_forest_name(&p->plan.forest[i], name, sizeof name));
+    print_json_string(to, explain_forest_name(&p->plan.forest[i], name, sizeof name));
   }
   fputs("],\n\"tables\":[", to);
   for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) table(to, &p->plan, kind);

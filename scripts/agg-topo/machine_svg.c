@@ -335,7 +335,7 @@ static void draw_panel(const struct drawing *d, const struct panel *p, double x,
   const struct topo_numa *n = &d->machine->numa[p->numa];
   (void)snprintf(line, sizeof line, "NUMA node %u", n->number);
   svg_text(d->to, x + PAD, y + 22, 13, SVG_START, SVG_INK, 1, line);
-  (void)snprintf(line, sizeof line, "memory %s", n->memory != 0 ? bytes_words((double)n->memory, memory) : "unknown");
+  (void)snprintf(line, sizeof line, "memory %s", n->memory != 0 ? explain_bytes((double)n->memory, memory, WORDS_CAP) : "unknown");
   svg_text(d->to, x + d->panel_width - PAD, y + 22, 12, SVG_END, SVG_INK, 0, line);
   if (n->n_cores == 0) {
     (void)snprintf(line, sizeof line, "%s", n->n_cpus == 0 ? "no cores that may be used" : "cores unknown");
@@ -386,8 +386,8 @@ static void subtitle(const struct drawing *d, char *buf, size_t cap) {
   for (uint32_t i = 0; i < m->n_numa; i++) cores += m->numa[i].n_cores;
   int n = cores == 0 ? snprintf(buf, cap, "cores unknown") : snprintf(buf, cap, "%u cores", cores);
   (void)snprintf(buf + n, cap - (size_t)n, ", %s of memory, %u NIC%s, %u GPU%s",
-                 m->memory != 0 ? bytes_words((double)m->memory, memory) : "unknown amount", m->n_nics, m->n_nics == 1 ? "" : "s",
-                 m->n_gpus, m->n_gpus == 1 ? "" : "s");
+                 m->memory != 0 ? explain_bytes((double)m->memory, memory, WORDS_CAP) : "unknown amount", m->n_nics,
+                 m->n_nics == 1 ? "" : "s", m->n_gpus, m->n_gpus == 1 ? "" : "s");
 }
 
 /* The wire between neighbouring panels: what SYS goes over. */

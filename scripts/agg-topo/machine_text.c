@@ -42,8 +42,8 @@ static void print_head(FILE *to, const struct machine *m, const struct topo_mach
     if (cpus > cores) fprintf(to, " (%u CPUs)", cpus);
   }
   fprintf(to, " on %u NUMA node%s, %s%s, %u NIC%s, %u GPU%s\n", machine->n_numa, plural(machine->n_numa),
-          machine->memory == 0 ? "memory unknown" : bytes_words((double)machine->memory, memory), machine->memory == 0 ? "" : " of memory",
-          machine->n_nics, plural(machine->n_nics), machine->n_gpus, plural(machine->n_gpus));
+          machine->memory == 0 ? "memory unknown" : explain_bytes((double)machine->memory, memory, WORDS_CAP),
+          machine->memory == 0 ? "" : " of memory", machine->n_nics, plural(machine->n_nics), machine->n_gpus, plural(machine->n_gpus));
   if (alike > 1) fprintf(to, "%u hosts are built so.\n", alike);
   for (uint32_t on = h->on, i = 0; on < m->topo.n_switches; on = m->topo.switches[on].parent, i++) {
     const struct topo_switch *s = &m->topo.switches[on];
@@ -69,7 +69,7 @@ static void print_numa(FILE *to, const struct topo_machine *m) {
       fprintf(to, "%u core%s %s", n->n_cores, plural(n->n_cores), n->cores);
     }
     if (n->n_cpus > n->n_cores) fprintf(to, " (CPUs %s)", n->cpus);
-    fprintf(to, ", %s\n", n->memory == 0 ? "memory unknown" : bytes_words((double)n->memory, memory));
+    fprintf(to, ", %s\n", n->memory == 0 ? "memory unknown" : explain_bytes((double)n->memory, memory, WORDS_CAP));
   }
 }
 
@@ -197,6 +197,6 @@ void machine_print(FILE *to, const struct machine *m, const char *pin) {
   if (m->topo.n_notes > 0) putc('\n', to);
   for (uint32_t i = 0; i < m->topo.n_notes; i++) {
     fputs("note: ", to);
-    wrap_words(to, m->topo.notes[i], 6, 6, WIDTH);
+    print_wrapped(to, m->topo.notes[i], 6, 6, WIDTH);
   }
 }

@@ -50,7 +50,7 @@ int plan_print(FILE *to, const struct planned *p, agg_error_t *err) {
   if (rc == AGG_OK && t->n_notes > 0) putc('\n', to);
   for (uint32_t i = 0; rc == AGG_OK && i < t->n_notes; i++) {
     fputs("note: ", to);
-    wrap_words(to, t->notes[i], 6, 6, WIDTH);
+    print_wrapped(to, t->notes[i], 6, 6, WIDTH);
   }
   return rc;
 }

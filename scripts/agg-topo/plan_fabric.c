@@ -189,7 +189,7 @@ static void draw_way(FILE *to, double x, double y, const struct fabric_picture *
   enum svg_anchor anchor = up ? SVG_END : SVG_START;
   if (b->rate > 0 && p->l->seconds > 0) share = bytes / (b->rate * p->l->efficiency) / p->l->seconds;
   svg_line(to, x + side, y, x + side, y + LINK_H, load_colour(share), 1.5 + 4.5 * MIN_OF(share, 1.0));
-  (void)snprintf(text, sizeof text, "%s %s", up ? "out" : "in", bytes_words(bytes, words));
+  (void)snprintf(text, sizeof text, "%s %s", up ? "out" : "in", explain_bytes(bytes, words, WORDS_CAP));
   svg_text(to, x + 2.4 * side, y + LINK_H / 2 - 3, 10.5, anchor, SVG_INK, 0, text);
   (void)snprintf(text, sizeof text, "%.0f %%", 100 * share);
   svg_text(to, x + 2.4 * side, y + LINK_H / 2 + 11, 10.5, anchor, load_colour(share), 1, text);

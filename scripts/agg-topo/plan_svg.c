@@ -41,11 +41,12 @@ static double head(FILE *to, const struct page *g) {
   char text[EXPLAIN_NAME_MAX + 128], words[WORDS_CAP], more[WORDS_CAP];
   double wide = g->width - 2 * MARGIN;
   if (to != NULL) {
-    (void)snprintf(text, sizeof text, "%s of %s: %s", op_kind_name(e->kind), bytes_words((double)e->bytes, words), g->row->name);
+    (void)snprintf(text, sizeof text, "%s of %s: %s", op_kind_name(e->kind), explain_bytes((double)e->bytes, words, WORDS_CAP),
+                   g->row->name);
     svg_text_in(to, MARGIN, 34, 18, SVG_START, SVG_INK, 1, wide, text);
     (void)snprintf(text, sizeof text, "%u workers, %u servers; predicted %s; %u lanes, window of %u chunks of %s", g->p->plan.workers,
-                   g->p->plan.servers, seconds_words(g->row->time.seconds, more), g->p->plan.lanes, g->p->plan.window,
-                   bytes_words(g->p->plan.chunk_bytes, words));
+                   g->p->plan.servers, explain_seconds(g->row->time.seconds, more, WORDS_CAP), g->p->plan.lanes, g->p->plan.window,
+                   explain_bytes(g->p->plan.chunk_bytes, words, WORDS_CAP));
     svg_text_in(to, MARGIN, 54, 12, SVG_START, SVG_INK, 0, wide, text);
   }
   return TOP + svg_paragraph(to, MARGIN, TOP + 14, 11, wide, SVG_GREY, e->reason);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "scripts/agg-doctor/agg_doctor.h"
+#include "scripts/common/print.h"
+#include "tests/lib/json.h"
 #include "tests/lib/madeup.h"
 
 Suite *make_suite(void);
@@ -73,7 +75,7 @@ static FILE *begin(void) {
 
 static void quoted(const char *text, const char *expected) {
   FILE *to = begin();
-  json_string(to, text);
+  print_json_string(to, text);
   fclose(to);
   ck_assert_str_eq(printed, expected);
 }
@@ -87,53 +89,11 @@ START_TEST(json_strings) {
 }
 END_TEST
 
-/* ---- a JSON reader that accepts nothing but JSON: returns what follows the value, or NULL */
-
-static const char *blank(const char *p) { return p + strspn(p, " \t\r\n"); }
-
-static const char *json_text(const char *p) {
-  if (*p++ != '"') return NULL;
-  for (; *p != '"'; p++) {
-    if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e) return NULL;
-    if (*p != '\\') continue;
-    p++;
-    if (*p == 'u' && strspn(p + 1, "0123456789abcdef") >= 4)
-      p += 4;
-    else if (*p == '\0' || strchr("\"\\/bfnrt", *p) == NULL)
-      return NULL;
-  }
-  return p + 1;
-}
-
-static const char *json_value(const char *p, unsigned depth) {
-  char close = *p == '{' ? '}' : ']';
-  if (depth > 8) return NULL;
-  if (*p == '"') return json_text(p);
-  if (*p >= '0' && *p <= '9') return p + strspn(p, "0123456789");
-  if (*p != '{' && *p != '[') return NULL;
-  for (p = blank(p + 1); *p != close;) {
-    if (close == '}') {
-      if ((p = json_text(p)) == NULL) return NULL;
-      p = blank(p);
-      if (*p++ != ':') return NULL;
-      p = blank(p);
-    }
-    if ((p = json_value(p, depth + 1)) == NULL) return NULL;
-    p = blank(p);
-    if (*p == close) break;
-    if (*p != ',') return NULL;
-    p = blank(p + 1);
-    if (*p == close) return NULL;
-  }
-  return p + 1;
-}
-
 static void expect_json(const struct doctor_report *report) {
   FILE *to = begin();
   json_print(to, report);
   fclose(to);
-  const char *end = json_value(printed, 0);
-  ck_assert_msg(end != NULL && *blank(end) == '\0', "not JSON: %s", printed);
+  ck_assert_msg(is_json(printed), "not JSON: %s", printed);
 }
 
 START_TEST(json_whatever_was_seen) {

@@ -6,20 +6,14 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "tests/lib/topotext.h"
 
 Suite *make_suite(void);
 
 #define G (1000000000ull / 8)
 
-static void parse(const char *text, struct topo *t) {
-  agg_error_t err = {0};
-  ck_assert_msg(topo_parse(text, strlen(text), "FILE", t, &err) == AGG_OK, "%s", err.text);
-}
-
 static void expect_dump(const struct topo *t, const char *want) {
-  char *text;
-  agg_error_t err = {0};
-  ck_assert_int_eq(topo_dump(t, &text, &err), AGG_OK);
+  char *text = topotext_dump(t);
   ck_assert_str_eq(text, want);
   free(text);
 }
@@ -28,7 +22,8 @@ static void expect_dump(const struct topo *t, const char *want) {
 
 START_TEST(machines_that_are_equal_are_one) {
   struct topo t;
-  parse("topo 1\nhost a\nnuma 0\nnic eth0 speed=1G\nhost b\nnuma 0\nnic eth0 speed=1G\nhost c\nnuma 0\nnic eth0 speed=2G\nhost d\n", &t);
+  topotext_parse(
+      "topo 1\nhost a\nnuma 0\nnic eth0 speed=1G\nhost b\nnuma 0\nnic eth0 speed=1G\nhost c\nnuma 0\nnic eth0 speed=2G\nhost d\n", &t);
   ck_assert_uint_eq(t.n_machines, 3);
   ck_assert_uint_eq(t.hosts[0].machine, t.hosts[1].machine);
   ck_assert_uint_ne(t.hosts[0].machine, t.hosts[2].machine);
@@ -166,7 +161,7 @@ START_TEST(check_finds_what_is_out_of_range) {
   static const char TEXT[] =
       "topo 1\nswitch s\nswitch r parent=s uplink=1G\nhost a workers=1 switch=r\nnuma 0\nnic eth0 numa=0\ngpu 0 numa=0\n";
   struct topo t;
-  parse(TEXT, &t);
+  topotext_parse(TEXT, &t);
   ck_assert_int_eq(topo_check(&t, NULL), AGG_OK);
 #define WITH(field, value, says)      \
   do {                                \
@@ -200,7 +195,7 @@ END_TEST
 
 START_TEST(hosts_without_a_role_may_be_anywhere) {
   struct topo t;
-  parse("topo 1\nswitch a\nswitch b\nhost h workers=1 switch=a\nhost i switch=b\n", &t);
+  topotext_parse("topo 1\nswitch a\nswitch b\nhost h workers=1 switch=a\nhost i switch=b\n", &t);
   topo_fini(&t);
 }
 END_TEST
@@ -210,11 +205,11 @@ END_TEST
 START_TEST(hosts_of_several_machines_become_one_description) {
   struct topo t, more;
   agg_error_t err = {0};
-  parse("topo 1\nnote of a\nhost a workers=2\n  nic eth0 speed=10G\n", &t);
-  parse("topo 1\nnote of b\nhost b workers=2\n  nic eth0 speed=10G\n", &more);
+  topotext_parse("topo 1\nnote of a\nhost a workers=2\n  nic eth0 speed=10G\n", &t);
+  topotext_parse("topo 1\nnote of b\nhost b workers=2\n  nic eth0 speed=10G\n", &more);
   ck_assert_msg(topo_join(&t, &more, &err) == AGG_OK, "%s", err.text);
   topo_fini(&more);
-  parse("topo 1\nswitch network\nswitch rack parent=network uplink=40G\nhost c servers=1 switch=rack\n", &more);
+  topotext_parse("topo 1\nswitch network\nswitch rack parent=network uplink=40G\nhost c servers=1 switch=rack\n", &more);
   ck_assert_msg(topo_join(&t, &more, &err) == AGG_OK, "%s", err.text);
   topo_fini(&more);
   ck_assert_int_eq(topo_check(&t, NULL), AGG_OK);
@@ -243,8 +238,8 @@ START_TEST(joining_what_contradicts_changes_nothing) {
   for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
     struct topo t, more;
     agg_error_t err = {0};
-    parse("topo 1\nswitch network\nswitch rack parent=network uplink=1G\nhost a switch=rack\n", &t);
-    parse(CASES[i].text, &more);
+    topotext_parse("topo 1\nswitch network\nswitch rack parent=network uplink=1G\nhost a switch=rack\n", &t);
+    topotext_parse(CASES[i].text, &more);
     ck_assert_int_eq(topo_join(&t, &more, &err), AGG_EINVAL);
     ck_assert_str_eq(err.text, CASES[i].error);
     expect_dump(&t, "topo 1\nswitch network\nswitch rack parent=network uplink=1G\nhost a switch=rack\n");
@@ -264,8 +259,8 @@ static const char FABRIC[] =
 START_TEST(hosts_take_their_place_from_a_fabric) {
   struct topo t, fabric;
   agg_error_t err = {0};
-  parse("topo 1\nhost n2 workers=1\n  nic eth0 speed=10G\nhost n7.cluster.example workers=1 servers=1\n", &t);
-  parse(FABRIC, &fabric);
+  topotext_parse("topo 1\nhost n2 workers=1\n  nic eth0 speed=10G\nhost n7.cluster.example workers=1 servers=1\n", &t);
+  topotext_parse(FABRIC, &fabric);
   ck_assert_msg(topo_place_on(&t, &fabric, "fabric.conf", &err) == AGG_OK, "%s", err.text);
   topo_fini(&fabric);
   expect_dump(&t,
@@ -291,8 +286,8 @@ START_TEST(placing_what_cannot_be_changes_nothing) {
     struct topo t, fabric;
     agg_error_t err = {0};
     char *before, *after;
-    parse(CASES[i].hosts, &t);
-    parse(FABRIC, &fabric);
+    topotext_parse(CASES[i].hosts, &t);
+    topotext_parse(FABRIC, &fabric);
     ck_assert_int_eq(topo_dump(&t, &before, NULL), AGG_OK);
     ck_assert_int_eq(topo_place_on(&t, &fabric, "fabric.conf", &err), AGG_EINVAL);
     ck_assert_str_eq(err.text, CASES[i].error);

@@ -6,24 +6,13 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "tests/lib/topotext.h"
 #include "topology/topo.h"
 #include "topology/topo_internal.h"
 
 Suite *make_suite(void);
 
 #define G (1000000000ull / 8)
-
-static void parse(const char *text, struct topo *t) {
-  agg_error_t err = {0};
-  ck_assert_msg(topo_parse(text, strlen(text), "FILE", t, &err) == AGG_OK, "%s\nin\n%s", err.text, text);
-}
-
-static char *dump(const struct topo *t) {
-  char *text = NULL;
-  agg_error_t err = {0};
-  ck_assert_msg(topo_dump(t, &text, &err) == AGG_OK, "%s", err.text);
-  return text;
-}
 
 /* ---- round trips ------------------------------------------------------------------------------------------------------------------- */
 
@@ -131,9 +120,9 @@ START_TEST(what_is_dumped_loads_as_the_same) {
     agg_error_t err = {0};
     random_topo(seed, &a);
     ck_assert_msg(topo_check(&a, &err) == AGG_OK, "seed %u: %s", (unsigned)seed, err.text);
-    char *text = dump(&a);
+    char *text = topotext_dump(&a);
     ck_assert_msg(topo_parse(text, strlen(text), "dump", &b, &err) == AGG_OK, "seed %u: %s", (unsigned)seed, err.text);
-    char *again = dump(&b);
+    char *again = topotext_dump(&b);
     for (size_t at = 0; text[at] != '\0' || again[at] != '\0'; at++) {
       ck_assert_msg(text[at] == again[at], "seed %u: \"%.200s\" came back as \"%.200s\"", (unsigned)seed, text + at, again + at);
     }
@@ -200,7 +189,7 @@ START_TEST(damaged_text_gives_an_error_or_a_valid_description) {
     struct topo t;
     agg_error_t err = {0};
     random_topo(seed % 50 + 1, &t);
-    char *text = dump(&t);
+    char *text = topotext_dump(&t);
     topo_fini(&t);
     size_t n = strlen(text), cap = n + 4096;
     char *damaged = malloc(cap);
@@ -215,7 +204,7 @@ START_TEST(damaged_text_gives_an_error_or_a_valid_description) {
     int rc = topo_parse(exact, n, "FILE", &t, &err);
     if (rc == AGG_OK) {
       ck_assert_msg(topo_check(&t, &err) == AGG_OK, "seed %u: %s", (unsigned)seed, err.text);
-      free(dump(&t));
+      free(topotext_dump(&t));
       topo_fini(&t);
       taken++;
     } else {
@@ -272,7 +261,7 @@ START_TEST(a_chain_of_many_switches_is_no_trouble) {
   ck_assert_ptr_nonnull(text);
   n += (size_t)snprintf(text, cap, "topo 1\nswitch s0\nhost a workers=1 switch=s65535\n");
   for (unsigned i = 1; i < 65536; i++) n += (size_t)snprintf(text + n, cap - n, "switch s%u parent=s%u uplink=1G\n", i, i - 1);
-  parse(text, &t);
+  topotext_parse(text, &t);
   ck_assert_uint_eq(t.n_switches, 65536);
   topo_fini(&t);
   free(text);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "tests/lib/topotext.h"
 #include "topology/topo.h"
 #include "topology/topo_internal.h"
 
@@ -13,18 +14,6 @@ Suite *make_suite(void);
 
 #define G (1000000000ull / 8)
 #define GIB (1ull << 30)
-
-static void parse(const char *text, struct topo *t) {
-  agg_error_t err = {0};
-  ck_assert_msg(topo_parse(text, strlen(text), "FILE", t, &err) == AGG_OK, "%s\nin\n%s", err.text, text);
-}
-
-static char *dump(const struct topo *t) {
-  char *text = NULL;
-  agg_error_t err = {0};
-  ck_assert_msg(topo_dump(t, &text, &err) == AGG_OK, "%s", err.text);
-  return text;
-}
 
 /* ---- what loads -------------------------------------------------------------------------------------------------------------------- */
 
@@ -43,7 +32,7 @@ static const char EXAMPLE[] =
 
 START_TEST(every_key) {
   struct topo t;
-  parse(EXAMPLE, &t);
+  topotext_parse(EXAMPLE, &t);
   ck_assert_uint_eq(t.n_switches, 3);
   ck_assert_uint_eq(t.n_hosts, 5);
   ck_assert_uint_eq(t.n_machines, 2);
@@ -91,10 +80,10 @@ END_TEST
 
 START_TEST(dump_is_what_a_person_would_write) {
   struct topo t;
-  parse(EXAMPLE, &t);
+  topotext_parse(EXAMPLE, &t);
   topo_note(&t, "seen by %s # \n", "hand");
   topo_note(&t, "seen by %s # \n", "hand");
-  char *text = dump(&t);
+  char *text = topotext_dump(&t);
   ck_assert_str_eq(text,
                    "topo 1\n"
                    "note seen by hand ? ?\n"
@@ -118,7 +107,7 @@ END_TEST
 
 START_TEST(without_a_switch_one_is_assumed_and_said) {
   struct topo t;
-  parse("topo 1\nhost a workers=1\nhost b workers=1\n", &t);
+  topotext_parse("topo 1\nhost a workers=1\nhost b workers=1\n", &t);
   ck_assert_uint_eq(t.n_switches, 1);
   ck_assert_uint_eq(t.hosts[1].on, 0);
   ck_assert_uint_eq(t.n_notes, 1);
@@ -147,7 +136,7 @@ START_TEST(names_with_ranges) {
     char text[128];
     struct topo t;
     snprintf(text, sizeof text, "topo 1\nhost %s\n", CASES[i].pattern);
-    parse(text, &t);
+    topotext_parse(text, &t);
     ck_assert_uint_eq(t.n_hosts, CASES[i].count);
     ck_assert_str_eq(t.hosts[0].name, CASES[i].first);
     ck_assert_str_eq(t.hosts[t.n_hosts - 1].name, CASES[i].last);
