@@ -19,7 +19,7 @@
 #define TRY_FIRST_MS 5
 #define TRY_MOST_MS 250
 #define CONNECT_MS 3000
-#define READY_GRACE_S 1.0 /* the coordinator's deadline is join_timeout_s too; its text is the better one */
+#define GRACE_S 1.0 /* the coordinator's deadline is join_timeout_s too; its text is the better one */
 #define JOIN_MAX_S 1e7
 
 static uint64_t after(uint64_t now, double seconds) { return now + (uint64_t)(MIN_OF(MAX_OF(seconds, 0.0), JOIN_MAX_S) * 1e9); }
@@ -111,7 +111,8 @@ static int connect_once(struct member *m, agg_error_t *err) {
 static int wait_setup(struct member *m, uint8_t *phase) {
   pthread_mutex_lock(&m->mu);
   int in_time = 1;
-  while (m->phase < MEMBER_SETUP && in_time) in_time = wait_until(m, m->deadline);
+  while (m->phase < MEMBER_SETUP && in_time)
+    in_time = wait_until(m, m->phase == MEMBER_JOINING ? after(m->deadline, GRACE_S) : m->deadline);
   int rc = m->phase == MEMBER_OVER ? 0 : m->phase >= MEMBER_SETUP ? 1 : -1;
   *phase = m->phase;
   if (rc == 1) m->taken = 1;
@@ -179,7 +180,7 @@ int member_join(struct control *c, const struct member_config *config, struct me
 }
 
 int member_ready(struct member *m, agg_error_t *err) {
-  uint64_t deadline = after(clock_now_ns(), m->join_timeout_s + READY_GRACE_S);
+  uint64_t deadline = after(clock_now_ns(), m->join_timeout_s + GRACE_S);
   int in_time = 1;
   control_call(m->control, member_ready_task, m);
   pthread_mutex_lock(&m->mu);

@@ -61,17 +61,26 @@ add_devices() { # K
 }
 
 # ---- faults, on host K and rail R (0)
-# The cable is pulled: the other end of the host's link goes down, behind a queue that swallows what is sent. (Where sending fails, as it does on
-# an interface that is set down, Soft-RoCE puts the queue pair into error, the CM's for good. Hardware does not.)
-link_down() { link "$1" "${2:-0}" down; }
-link_up() { link "$1" "${2:-0}" up; }
-link() { # K R down|up
+# The cable is pulled: the other end of the host's link goes down, behind a queue that swallows what is sent, and a moment after the bridge has
+# stopped to forward, so that nobody sends just then. (Where sending fails, as it does on an interface that is set down or is being taken down,
+# Soft-RoCE puts the queue pair into error, the CM's for good. Hardware does not.)
+link_down() { # K [R]
+  local r=${2:-0}
   if [ "$BED" = qemu ]; then
-    ip link set "eth$2" "$3"
+    ip link set "eth$r" down
     return
   fi
-  on "$1" tc qdisc add dev "eth$2" root pfifo 2>/dev/null || true
-  ip link set "v$1.$2" "$3"
+  on "$1" tc qdisc add dev "eth$r" root pfifo 2>/dev/null || true
+  bridge link set dev "v$1.$r" state 0
+  sleep 0.02
+  ip link set "v$1.$r" down
+}
+link_up() { # K [R]
+  if [ "$BED" = qemu ]; then
+    ip link set "eth${2:-0}" up
+    return
+  fi
+  ip link set "v$1.${2:-0}" up
 }
 # What host K sends: netem K R loss 1% | delay 5ms ...; netem_off K [R]
 netem() {
