@@ -124,6 +124,10 @@ $(O)/train_lm: $(call obj,$(LM_SRC)) $(O)/$(SONAME)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(call obj,$(LM_SRC)) -L$(O) -lagg -lm
 
+# Measurements of parts, by perf/compare and by hand.
+.PHONY: micro
+micro: $(patsubst perf/micro/%.c,$(O)/%,$(wildcard perf/micro/*.c))
+
 # What a chunk costs in the engine.
 $(O)/engine_step: $(call obj,perf/micro/engine_step.c $(filter-out topology/discover% topology/bind%,$(wildcard libagg/engine/*.c topology/*.c libagg/base/*.c)) libagg/wire/header.c)
 	$(call say,LD,$@)
@@ -139,6 +143,11 @@ $(O)/plan_time: $(call obj,perf/micro/plan_time.c $(filter-out topology/discover
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
+# How long a cache line takes from one core to another.
+$(O)/core_latency: $(call obj,perf/micro/core_latency.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
 # Speed of the sum kernels beside memcpy.
 $(O)/sum_bw: $(call obj,perf/micro/sum_bw.c $(wildcard libagg/reduce/*.c) libagg/base/names.c)
 	$(call say,LD,$@)
@@ -150,7 +159,7 @@ $(O)/shm_pingpong: $(call obj,perf/micro/shm_pingpong.c transport/unsupported.c 
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 
 # Latency, bandwidth and counted calls of the verbs transport between two processes.
-$(O)/verbs_put: $(call obj,perf/micro/verbs_put.c transport/unsupported.c $(wildcard transport/verbs/*.c transport/doctor/*.c libagg/base/*.c))
+$(O)/verbs_put: $(call obj,perf/micro/verbs_put.c transport/unsupported.c transport/sysfs.c $(wildcard transport/verbs/*.c transport/doctor/*.c libagg/base/*.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -libverbs -lrdmacm -lm
 
@@ -222,7 +231,7 @@ check-rdma: check-rdma-build
 build_args = --no-print-directory BUILD=$(1) O=$(CHECK_DIR)/$(1)
 in_check = $(addprefix $(CHECK_DIR)/$(1)/,$(2))
 check-build:
-	$(Q)$(MAKE) $(call build_args,release) all tests
+	$(Q)$(MAKE) $(call build_args,release) all tests micro
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(ASAN_NAMES) $(GUEST_NAMES))
 	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,$(TSAN_NAMES) tests/conform/verbs)
 
