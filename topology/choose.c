@@ -342,6 +342,12 @@ static void make_table(const struct chooser *ch, const struct choice *choice, un
   }
 }
 
+/* What several hosts have under way to one port meets in its queue, so between hosts a forest of one level takes no wider window than it
+ * needs, though another forest may need one. A deeper forest takes what there is: its nodes fold chunks that they cannot send yet. */
+static uint32_t own_window(const struct chooser *ch, uint32_t c) {
+  return ch->all.one_host || ch->all.c[c].profile[OP_ALLREDUCE].depth > 1 ? 0 : ch->window[c];
+}
+
 /* Hands the chosen forests to the plan. */
 static void make_plan(struct chooser *ch, const struct choice *choice, struct plan *plan) {
   uint8_t used[CANDIDATES_MAX];
@@ -355,6 +361,7 @@ static void make_plan(struct chooser *ch, const struct choice *choice, struct pl
   for (uint32_t c = 0; c < ch->all.n; c++) {
     if (!used[c]) continue;
     forest_of[c] = plan->n_forests;
+    plan->forest_window[plan->n_forests] = own_window(ch, c);
     plan->forest[plan->n_forests++] = ch->all.c[c].forest;
   }
   for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) make_table(ch, choice, kind, forest_of, &plan->table[kind]);

@@ -85,14 +85,15 @@ static unsigned family_of(const struct plan *plan) {
   return FAMILY_NONE;
 }
 
+/* The chosen forest's edges have the slots of the plan, even where it uses fewer. */
 static int fill_needs(const struct explaining *x, const struct forest *forest, struct explain_row *row, agg_error_t *err) {
   struct cost_needs needs;
   int rc = cost_needs(&forest, 1, &needs, err);
   if (rc != AGG_OK) return rc;
-  uint64_t each = (uint64_t)x->all.lanes * PLAN_PRIORITIES;
+  uint64_t each = (uint64_t)x->all.lanes * PLAN_PRIORITIES * (row->chosen ? x->plan->window : row->window);
   for (uint32_t i = 0; i < forest_nodes(forest); i++) {
-    row->connections = MAX_OF(row->connections, needs.peers[i] * (uint32_t)each);
-    row->window_bytes = MAX_OF(row->window_bytes, needs.children[i] * each * row->window * (row->chunk_bytes + WIRE_HEADER_BYTES));
+    row->connections = MAX_OF(row->connections, needs.peers[i] * x->all.lanes * PLAN_PRIORITIES);
+    row->window_bytes = MAX_OF(row->window_bytes, needs.children[i] * each * (row->chunk_bytes + WIRE_HEADER_BYTES));
   }
   cost_needs_fini(&needs);
   return AGG_OK;
@@ -117,6 +118,11 @@ static void leave_out(struct explain_row *row, const char *why) {
   str_copy(row->limit, sizeof row->limit, why);
 }
 
+/* Of a forest of the plan. */
+static uint32_t window_of(const struct explaining *x, const struct forest *forest) {
+  return plan_window(x->plan, (uint32_t)(forest - x->plan->forest));
+}
+
 static int candidate_row(const struct explaining *x, const struct candidate *c, const struct forest *chosen, struct explain_row *row,
                          agg_error_t *err) {
   candidate_name(c, row->name, sizeof row->name);
@@ -125,7 +131,7 @@ static int candidate_row(const struct explaining *x, const struct candidate *c, 
     return AGG_OK;
   }
   row->chosen = same_forest(&c->forest, chosen);
-  uint32_t window = row->chosen ? x->plan->window : candidate_window(&x->all, c, x->plan->chunk_bytes);
+  uint32_t window = row->chosen ? window_of(x, chosen) : candidate_window(&x->all, c, x->plan->chunk_bytes);
   int rc = fill_row(x, &c->forest, &c->profile[x->kind], MAX_OF(window, 1u), row, err);
   if (row->chosen) return rc;
   if (window == 0)
@@ -151,7 +157,7 @@ static int foreign_row(const struct explaining *x, const struct forest *forest, 
   forest_name(forest, row->name, sizeof row->name);
   row->chosen = 1;
   int rc = cost_profile(&x->all.cost, &x->all.f, forest, x->kind, &p, err);
-  return rc == AGG_OK ? fill_row(x, forest, &p, x->plan->window, row, err) : rc;
+  return rc == AGG_OK ? fill_row(x, forest, &p, window_of(x, forest), row, err) : rc;
 }
 
 static int make_rows(const struct explaining *x, const struct forest *chosen, struct explain *e, agg_error_t *err) {

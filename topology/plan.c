@@ -60,6 +60,11 @@ static int check_limits(const struct plan *p, agg_error_t *err) {
     return err_set(err, AGG_EINVAL, "a plan of %u lanes: expected 1 to %u", p->lanes, PLAN_LANES_MAX);
   if (p->window == 0 || p->window > PLAN_WINDOW_MAX)
     return err_set(err, AGG_EINVAL, "a plan with windows of %u chunks: expected 1 to %u", p->window, PLAN_WINDOW_MAX);
+  for (uint32_t i = 0; i < p->n_forests; i++) {
+    if (p->forest_window[i] > p->window)
+      return err_set(err, AGG_EINVAL, "forest %u has a window of %u chunks: expected at most the plan's, %u", i, p->forest_window[i],
+                     p->window);
+  }
   if (p->chunk_bytes < PLAN_CHUNK_MIN || p->chunk_bytes > PLAN_CHUNK_MAX || p->chunk_bytes % PLAN_CHUNK_UNIT != 0)
     return err_set(err, AGG_EINVAL, "a plan with chunks of %u bytes: expected a multiple of %u from %u to %u", p->chunk_bytes,
                    PLAN_CHUNK_UNIT, PLAN_CHUNK_MIN, PLAN_CHUNK_MAX);

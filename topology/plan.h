@@ -42,10 +42,12 @@ static inline uint64_t plan_size_bytes(uint32_t s) { return (1ull << (s + 6)) + 
 
 struct plan {
   uint32_t workers, servers;
-  uint32_t lanes, window, chunk_bytes;
+  uint32_t lanes, chunk_bytes;
+  uint32_t window;        /* slots of an edge on each lane and priority */
   struct forest_map *map; /* owned; NULL: none */
   uint32_t n_forests;
   struct forest forest[PLAN_FORESTS_MAX];        /* their maps are `map` */
+  uint32_t forest_window[PLAN_FORESTS_MAX];      /* the most of its chunks that an edge has under way: 1 to `window`; 0: `window` */
   struct plan_table table[OP_KIND_COUNT];        /* n == 0: forest 0 for all sizes */
   uint8_t tunable;                               /* measured times may change it (libagg/tune.h) */
   float predicted[PLAN_SIZES][PLAN_FORESTS_MAX]; /* seconds of an allreduce; 0: unknown */
@@ -59,6 +61,11 @@ int plan_copy(struct plan *to, const struct plan *from); /* AGG_ENOMEM: *to is z
 /* "star", or by size for allreduce: "tree to 32K, hybrid: star 60 %, direct 40 %". Returns buf. */
 #define PLAN_TEXT_MAX 256
 const char *plan_text(const struct plan *plan, char *buf, size_t cap);
+
+/* Chunks of this forest that an edge may have under way. */
+static inline uint32_t plan_window(const struct plan *plan, uint32_t forest) {
+  return plan->forest_window[forest] != 0 ? plan->forest_window[forest] : plan->window;
+}
 
 /* Index of the forest for an operation of this kind and many bytes (of one block). */
 uint32_t plan_forest(const struct plan *plan, unsigned kind, uint64_t bytes);

@@ -35,6 +35,7 @@ static void put_forests(struct message_plan *m, const struct plan *plan) {
     to->parts = m->part_list[i];
     to->n_schedule = f->schedule != NULL ? f->period : 0;
     to->schedule = f->schedule;
+    to->window = plan->forest_window[i];
   }
   m->plan.n_forests = plan->n_forests;
   m->plan.forests = m->forest_list;
@@ -148,6 +149,7 @@ int message_plan_check(const Ctl__Plan *p, uint32_t workers, uint32_t servers, a
     const Ctl__Forest *f = p->forests[i];
     if (f->n_parts == 0 || f->n_parts > FOREST_PARTS_MAX) return bad(err, "number of parts");
     if (f->n_schedule > FOREST_PERIOD_MAX) return bad(err, "schedule");
+    if (f->window > p->window) return bad(err, "window of a forest");
     for (size_t k = 0; k < f->n_parts; k++)
       if (f->parts[k]->kind >= FOREST_KIND_COUNT || f->parts[k]->arity > FOREST_ARITY_MAX) return bad(err, "kind of forest");
   }
@@ -181,6 +183,7 @@ int message_plan_take(const Ctl__Plan *from, struct plan *out, agg_error_t *err)
       spec[k] = (struct forest_spec){.kind = (uint8_t)f->parts[k]->kind, .arity = (uint8_t)f->parts[k]->arity};
     rc = forest_take(&to.forest[to.n_forests], spec, (uint32_t)f->n_parts, to.workers, to.servers, to.map,
                      f->n_schedule != 0 ? f->schedule : NULL, (uint32_t)f->n_schedule, err);
+    to.forest_window[to.n_forests] = f->window;
     if (rc == AGG_OK) to.n_forests++;
   }
   for (size_t k = 0; k < from->n_tables; k++) {

@@ -212,13 +212,13 @@ static double bound(const struct planning *p, double efficiency) {
 /* What each forest is predicted to take, so that the ranks can hold their times against it; only an automatic plan changes by them. */
 static int predict(struct group *g, const struct planning *p, agg_error_t *err) {
   struct plan *plan = &g->setup.plan;
-  struct cost_setting setting = {.lanes = plan->lanes, .window = plan->window, .chunk_bytes = plan->chunk_bytes};
   struct fabric known;
   int rc = fabric_copy(&known, &p->fabric, err), automatic = g->plan[0] == '\0' || strcmp(g->plan, "auto") == 0;
   if (rc != AGG_OK) return rc;
   fabric_assume(&known, &g->c->cost);
   fabric_limit_threads(&known, plan->lanes);
   for (uint32_t f = 0; rc == AGG_OK && f < plan->n_forests; f++) {
+    struct cost_setting setting = {.lanes = plan->lanes, .window = plan_window(plan, f), .chunk_bytes = plan->chunk_bytes};
     struct cost_profile profile;
     rc = cost_profile(&g->c->cost, &known, &plan->forest[f], OP_ALLREDUCE, &profile, err);
     for (uint32_t s = 0; rc == AGG_OK && s < PLAN_SIZES; s++)

@@ -67,6 +67,8 @@ static int can_open(struct node *n, const struct node_chunk *v, int scratch) {
     }
     const struct up_slot *s = &e->slots[e->next_seq % n->window];
     if (s->ctx != NONE && s->waiter != NONE) return 0;
+    uint32_t window = plan_window(n->plan, v->desc.forest); /* narrower than the edge's: the chunk so many before must be home */
+    if (window < n->window && e->slots[(e->next_seq + n->window - window) % n->window].ctx != NONE) return 0;
   }
   if (v->n_children != 0 && n->open_parents == 2 * n->window) return 0;
   for (uint32_t i = 0; i < v->n_children; i++) {

@@ -93,6 +93,7 @@ static void draw_setup(struct rng *r, uint64_t seed, struct simnet_setup *s) {
   s->plan = plan;
   s->plan.lanes = (uint32_t)between(r, 1, 3);
   s->plan.window = (uint32_t)between(r, 1, 6);
+  for (uint32_t i = 0; i < s->plan.n_forests; i++) s->plan.forest_window[i] = (uint32_t)between(r, 0, s->plan.window);
   s->plan.chunk_bytes = chunks[rng_below(r, ARRAY_LEN(chunks))];
   s->priorities = (uint32_t)between(r, 1, 2);
   s->reduce_best = (int)rng_below(r, 2);

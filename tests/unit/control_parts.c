@@ -186,6 +186,7 @@ START_TEST(setup_there_and_back) {
   ck_assert_uint_eq(plan_forest(&t.plan, OP_ALLREDUCE, 32767), 0);
   ck_assert_uint_eq(plan_forest(&t.plan, OP_ALLREDUCE, 32768), 1);
   ck_assert_uint_eq(t.plan.window, s.plan.window);
+  ck_assert_mem_eq(t.plan.forest_window, s.plan.forest_window, sizeof s.plan.forest_window);
   for (uint32_t i = 0; i < s.n_nodes; i++) {
     ck_assert_str_eq(t.nodes[i].host, s.nodes[i].host);
     ck_assert_uint_eq(t.nodes[i].rails, 3);
@@ -260,6 +261,7 @@ static int damage(Ctl__Setup *u, int i) {
   if (i == n++) p->servers = 2;
   if (i == n++) p->n_forests = 0;
   if (i == n++) p->forests[0]->n_parts = 0;
+  if (i == n++) p->forests[1]->window = p->window + 1;
   if (i == n++) p->forests[0]->parts[0]->kind = 77;
   if (i == n++) p->forests[0]->parts[0]->arity = 1000;
   if (i == n++) p->forests[1]->schedule[0] = 99;

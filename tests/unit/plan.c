@@ -80,6 +80,7 @@ START_TEST(a_plan_out_of_limits_is_refused) {
   p = sound, p.lanes = 17, refused(&p, 0, "a plan of 17 lanes: expected 1 to 16");
   p = sound, p.window = 0, refused(&p, 0, "a plan with windows of 0 chunks: expected 1 to 1024");
   p = sound, p.window = 1025, refused(&p, 0, "a plan with windows of 1025 chunks: expected 1 to 1024");
+  p = sound, p.forest_window[2] = 9, refused(&p, 0, "forest 2 has a window of 9 chunks: expected at most the plan's, 8");
   const uint32_t chunks[] = {0, 960, 1025, (16u << 20) + 64, UINT32_MAX};
   for (size_t i = 0; i < ARRAY_LEN(chunks); i++) {
     agg_error_t err = {0};
