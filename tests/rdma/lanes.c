@@ -269,12 +269,31 @@ START_TEST(only_port_down) {
   struct rig r;
   rdma.ack_timeout = 18; /* 1 s */
   rig_open(&r, 1, "rxe0:1");
+  r.a->tp->limits.move_ns = r.b->tp->limits.move_ns = 1000000000;
   run(r.s, 2, 10);
   bed_link(0, 0);
   start(r.s, 2, 10, 2);
   UNTIL(r.la[0].lost && r.lb[0].lost);
-  ck_assert_msg(strstr(r.la[0].text, "rxe0:1") != NULL, "\"%s\"", r.la[0].text);
-  ck_assert_msg(strstr(r.lb[0].text, "rxe0:1") != NULL, "\"%s\"", r.lb[0].text);
+  ck_assert_msg(strstr(r.la[0].text, "rxe0:1") != NULL && strstr(r.la[0].text, "its link has been lost") != NULL, "\"%s\"", r.la[0].text);
+  ck_assert_msg(strstr(r.lb[0].text, "rxe0:1") != NULL && strstr(r.lb[0].text, "not made again within 1 s") != NULL, "\"%s\"",
+                r.lb[0].text);
+  rig_close(&r, 1);
+}
+END_TEST
+
+/* A loss that is longer than a port is given: on the only rail the connections are made again when it is back. */
+START_TEST(only_port_comes_back) {
+  struct rig r;
+  rdma.ack_timeout = 18;
+  rig_open(&r, 1, "rxe0:1");
+  run(r.s, 2, 10);
+  for (int round = 0; round < 2; round++) {
+    bed_link(0, 0);
+    start(r.s, 2, 40, 2);
+    UNTIL(r.la[0].lane->state == LANE_MOVING && r.lb[0].lane->state == LANE_MOVING);
+    bed_link(0, 1);
+    run(r.s, 2, 20);
+  }
   rig_close(&r, 1);
 }
 END_TEST
@@ -285,14 +304,14 @@ static void break_path(const struct lane *l) {
   if (l->lane->state == LANE_UP) conn_fail(l->lane->conn, FAULT_PATH, "the test takes the path away");
 }
 
-/* 0: the active end notices, 1: the passive one, 2: both at once */
+/* 0: the active end notices, 1: the passive one, 2: both at once; from 3 on with one rail only */
 START_TEST(connection_fails_under_load) {
   struct rig r;
-  rig_open(&r, 1, "");
+  rig_open(&r, 1, _i < 3 ? "" : "rxe0");
   for (int round = 0; round < 4; round++) {
     start(r.s, 2, 40, round);
-    if (_i != 1) break_path(&r.la[0]);
-    if (_i != 0) break_path(&r.lb[0]);
+    if (_i % 3 != 1) break_path(&r.la[0]);
+    if (_i % 3 != 0) break_path(&r.lb[0]);
     run(r.s, 2, 10);
   }
   rig_close(&r, 1);
@@ -591,7 +610,8 @@ Suite *make_suite(void) {
   tcase_add_test(t, down_at_the_start);
   tcase_add_test(t, flap_is_bridged);
   tcase_add_test(t, only_port_down);
-  tcase_add_loop_test(t, connection_fails_under_load, 0, 3);
+  tcase_add_test(t, only_port_comes_back);
+  tcase_add_loop_test(t, connection_fails_under_load, 0, 6);
   tcase_add_loop_test(t, fails_on_the_way_home, 0, 2);
   tcase_add_test(t, left_before_it_is_said);
   tcase_add_loop_test(t, queue_pair_in_error, 0, 2);

@@ -233,6 +233,11 @@ static void scope_like(struct net_addr *to, const struct net_addr *own) {
   memcpy(&to->ss, &a, sizeof a);
 }
 
+/* Where there is another way, or a lane waits for its rail to come back, the next attempt is soon better than this one. */
+static uint64_t attempt_ns(const struct tp_lane *l) {
+  return l->n_candidates > 1 || l->state == LANE_MOVING ? l->tp->limits.try_ns : l->tp->limits.dial_ns;
+}
+
 int conn_dial(struct tp_lane *lane, struct rail *rail, const struct verbs_address *peer, enum verbs_hello_kind kind, struct conn **out,
               agg_error_t *err) {
   struct conn *c;
@@ -256,7 +261,7 @@ int conn_dial(struct tp_lane *lane, struct rail *rail, const struct verbs_addres
     rc = err_sys(err, AGG_ESYS, errno, "no route from %s to %s", rail->name, explain_host((struct sockaddr *)&to.ss, 0, text, sizeof text));
     goto kill;
   }
-  c->until_ns = clock_now_ns() + (lane->n_candidates > 1 ? lane->tp->limits.try_ns : lane->tp->limits.dial_ns);
+  c->until_ns = clock_now_ns() + attempt_ns(lane);
   verbs_timer_by(c->tp, c->until_ns);
   *out = c;
   return AGG_OK;
@@ -291,7 +296,7 @@ static void route_resolved(struct conn *c) {
   unsigned char hello[VERBS_HELLO_BYTES];
   struct rdma_conn_param param;
   agg_error_t err = {0};
-  move(c, CONN_DIALING, c->lane->n_candidates > 1 ? c->tp->limits.try_ns : c->tp->limits.dial_ns);
+  move(c, CONN_DIALING, attempt_ns(c->lane));
   int rc = prepare(c, &err);
   if (rc == AGG_OK) {
     fill_hello(c, (enum verbs_hello_kind)c->kind, hello);

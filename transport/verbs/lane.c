@@ -259,7 +259,9 @@ void lane_request(struct tp_lane *l, struct rail *rail, struct rdma_cm_id *id, c
 
 void lane_time(struct tp_lane *l, uint64_t now_ns) {
   if (is_busy(l->state) && now_ns >= l->give_up_at) {
-    if (l->state == LANE_WAITING && l->text[0] == '\0')
+    if (l->state == LANE_MOVING)
+      lane_move_failed(l);
+    else if (l->state == LANE_WAITING && l->text[0] == '\0')
       lane_lost(l, "no peer with this lane's ticket connected within %.3g s", (double)l->tp->limits.wait_ns / 1e9);
     else
       lane_lost(l, "not connected in time; the last attempt: %s", l->text[0] != '\0' ? l->text : "no answer");

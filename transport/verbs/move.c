@@ -3,7 +3,8 @@
  * own rail.
  *
  *   lost: the old queue pair goes into error and is drained, so that what it still receives is counted and nothing lands behind that.
- *   Another connection is made (by whoever noticed; where both do, by the active end). On it each end says how many notices it has
+ *   Another connection is made (by whoever noticed; where both do, by the active end), over other rails, or where there are none over the
+ *   same, until the lane's time is over. On it each end says how many notices it has
  *   received (RESUME); both take up their puts behind the other's count. So notices stay in order and each comes once.
  *
  * A lane has one pair of rails where it belongs (its number decides, so that lanes are spread); when it is away from it, the active end
@@ -49,13 +50,14 @@ static unsigned fresh(const struct tp_lane *l, const struct candidate *c) {
   return (unsigned)(c->own != l->conn->rail->index) + (unsigned)(c->peer != l->conn->peer_rail);
 }
 
+/* The pair that was lost is tried as well, as the last one. */
 static int pick(const struct tp_lane *l) {
   int best = -1;
   unsigned best_fresh = 0;
   for (unsigned i = 0; i < l->n_candidates; i++) {
     const struct candidate *c = &l->candidates[i];
     unsigned f = 2 * fresh(l, c);
-    if ((l->tried >> i & 1) || !rail_usable(&l->tp->rails[c->own]) || f == 0) continue;
+    if ((l->tried >> i & 1) || !rail_usable(&l->tp->rails[c->own])) continue;
     f += !l->peers[c->peer].down;
     if (best >= 0 && f <= best_fresh) continue;
     best = (int)i;
@@ -64,10 +66,15 @@ static int pick(const struct tp_lane *l) {
   return best;
 }
 
-int lane_can_move(const struct tp_lane *l) {
-  for (unsigned i = 0; i < l->n_candidates; i++)
-    if (fresh(l, &l->candidates[i]) > 0 && rail_usable(&l->tp->rails[l->candidates[i].own])) return 1;
-  return 0;
+/* 0: not at all, 1: over the same rails, when they are back, 2: over others. */
+static int ways_on(const struct tp_lane *l) {
+  int ways = 0;
+  for (unsigned i = 0; i < l->n_candidates; i++) {
+    const struct rail *own = &l->tp->rails[l->candidates[i].own];
+    int way = fresh(l, &l->candidates[i]) > 0 && rail_usable(own) ? 2 : !own->removed;
+    ways = MAX_OF(ways, way);
+  }
+  return ways;
 }
 
 /* ---- dialing ---- */
@@ -131,8 +138,14 @@ void lane_path_lost(struct tp_lane *l, const char *why) {
   l->tried = 0;
   l->retry_at = 0;
   l->asking = 0;
+  if (!l->say_connected) l->text[0] = '\0'; /* attempts leave their outcome there */
   verbs_timer_by(l->tp, l->give_up_at);
   conn_fail(l->conn, FAULT_PATH, "%s", why);
+}
+
+void lane_move_failed(struct tp_lane *l) {
+  lane_lost(l, "%s: %s; not made again within %.3g s%s%s", l->conn->rail->name, l->conn->text, (double)l->tp->limits.move_ns / 1e9,
+            l->text[0] != '\0' ? ", the last attempt: " : "", l->text);
 }
 
 void lane_conn_drained(struct tp_lane *l, struct conn *c) {
@@ -148,12 +161,13 @@ void lane_conn_drained(struct tp_lane *l, struct conn *c) {
   if (l->state != LANE_UP) return;
   int left =
       c->fault == FAULT_LEFT && l->spare != NULL && !l->spare->dialed; /* by a peer that moves: on iWARP it looks as if it had closed */
-  if (!left && (c->fault != FAULT_PATH || !lane_can_move(l))) {
+  if (!left && (c->fault != FAULT_PATH || ways_on(l) == 0)) {
     str_copy(why, sizeof why, c->text); /* c goes with the lane */
     lane_lost(l, "%s", why);
     return;
   }
-  LOG_WARN(l->tp->log, "verbs: lane to %s: %s: %s; it moves to another rail", l->peer, c->rail->name, c->text);
+  LOG_WARN(l->tp->log, "verbs: lane to %s: %s: %s; it %s", l->peer, c->rail->name, c->text,
+           ways_on(l) == 2 ? "moves to another rail" : "is made again as soon as that can be");
   lane_path_lost(l, c->text);
   if (l->spare == NULL)
     lane_dial_next(l);
