@@ -339,7 +339,7 @@ void lane_path_lost(struct tp_lane *l, const char *why);
 void lane_resume(struct tp_lane *l, struct conn *c, uint32_t count); /* the peer goes on, on c */
 void lane_resume_when_drained(struct tp_lane *l);
 void lane_go_home(struct tp_lane *l);
-void lane_move_failed(struct tp_lane *l); /* its time is over */
+void lane_move_failed(struct tp_lane *l);                                       /* its time is over */
 void lane_dirty(struct tp_lane *l);                                             /* something is to be posted */
 int lane_new_key(struct tp_lane *l, uint8_t rail, uint32_t key, uint32_t most); /* AGG_ENOMEM, AGG_ELIMIT */
 void lane_make_candidates(struct tp_lane *l);
