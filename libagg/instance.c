@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "comm.h"
 #include "control/planning.h"
+#include "describe.h"
 #include "rdma.h"
 #include "topology/choose.h"
 
@@ -165,6 +166,7 @@ static int start_reactors(struct agg *a, agg_error_t *err) {
     if (reactor_cpu(a->reactors[i]) != rc.cpu) pinning_failed(&a->pinning, i);
   }
   pinning_say(&a->pinning, &a->log);
+  describe_here(&a->here, a->reactors[0], &a->log);
   return AGG_OK;
 }
 
@@ -229,6 +231,7 @@ void agg_close(agg_t *a) {
   for (unsigned i = 0; i < a->n_reactors; i++) reactor_stop(a->reactors[i]);
   pinning_stop(&a->pinning);
   planning_topology_free(a->topo);
+  topo_fini(&a->here);
   if (a->alive != NULL) munmap(a->alive, (size_t)sysconf(_SC_PAGESIZE));
   pthread_mutex_destroy(&a->lock);
   free(a);

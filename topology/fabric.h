@@ -3,7 +3,7 @@
  *
  *   link 0         the core, to which everything is joined; it limits nothing
  *   a switch       its uplink
- *   a host         all its NICs together; what its nodes send to other hosts passes here
+ *   a host         all its NICs together, as far as its PCIe links let them; what its nodes send to other hosts passes here
  *
  * Every link carries bytes_per_s up (away from the nodes) and as much down at the same time. Its parent has a smaller number. Nodes of one
  * host reach each other through shared memory, all others through the network. Nodes are numbered as in forests: workers, then servers.
@@ -35,6 +35,7 @@ struct fabric_link {
   double bytes_per_s; /* each way, payload and headers; 0: no limit */
   char name[FABRIC_NAME_MAX];
   /* of a host */
+  uint8_t by_pcie;           /* bytes_per_s is what its PCIe links let through, less than its NICs have */
   double memory_bytes_per_s; /* read and written by copies and sums of all its processes together; 0: no limit */
   uint32_t cores;            /* that its processes share; 0: unknown (one a node is assumed) */
 };

@@ -64,6 +64,7 @@ struct control_address {
 struct control_port {
   char name[64];
   uint64_t bytes_per_s; /* each way; 0: unknown */
+  uint8_t by_pcie;      /* that is its part of what the PCIe links let through, less than the port has */
 };
 
 struct control_node {

@@ -106,5 +106,6 @@ int plan_svg(FILE *to, const struct args *args, const struct planned *p, agg_err
 
 #define WORDS_CAP 64
 const char *speed_words(uint64_t bytes_per_s, char buf[WORDS_CAP]); /* words.c: "400 Gbit/s". Returns buf */
+static inline int pcie_is_slower(const struct topo_nic *nic) { return nic->place.pcie != 0 && nic->place.pcie < nic->speed; }
 
 #endif

@@ -23,6 +23,7 @@ static const struct {
     {"two-socket-cluster", "plan --cluster " TOPO "two-socket-cluster.topo"},
     {"dgx", "plan --xml " TOPO "dgx.xml --workers 32 --servers 4 --nic 400G --cost memory=400GB/s"},
     {"dgx-pod", "plan --cluster " TOPO "dgx-pod.topo --size 1G"},
+    {"shared-switches", "plan --cluster " TOPO "shared-switches.topo --size 1G --cost memory=400GB/s,copy=100GB/s,sum=100GB/s"},
     {"unequal-rack", "plan --cluster " TOPO "unequal-rack.topo"},
     {"unequal-rack-strict", "plan --cluster " TOPO "unequal-rack.topo --strict"},
     {"fat-tree", "plan --cluster " TOPO "fat-tree.topo"},
@@ -34,6 +35,7 @@ static const struct {
     {"machine-vm", "--xml " TOPO "vm.xml"},
     {"machine-two-socket", "--xml " TOPO "two-socket.xml --per-host 2"},
     {"machine-dgx", "--cluster " TOPO "dgx-pod.topo"},
+    {"machine-shared-switches", "--cluster " TOPO "shared-switches.topo"},
 };
 
 static char *read_golden(const char *path) {

@@ -232,6 +232,7 @@ static const char *const shown[] = {
     "plan --xml " DATA "dgx.xml --workers 32 --servers 4 --plan hier",
     "plan --cluster " DATA "dgx-pod.topo --plan tree",
     "plan --cluster " DATA "two-socket-cluster.topo",
+    "--cluster " DATA "shared-switches.topo",
     "plan --cluster " DATA "unequal-rack.topo --size 1G",
     "plan --cluster " DATA "fat-tree.topo",
     "plan --cluster " DATA "fat-tree.topo --size 256K --plan tree",
@@ -248,6 +249,8 @@ START_TEST(json_is_json) {
   }
   expect_says("plan --workers 4 --servers 2 --nic 100G --json", "\"op\":\"allreduce\",\"bytes\":67108864,\"workers\":4,\"servers\":2,");
   expect_says("--xml " DATA "dgx.xml --json", "\"to_gpus\":[\"PIX\",\"NODE\",\"NODE\",\"NODE\",\"SYS\",");
+  expect_says("--xml " DATA "dgx.xml --json", "/0000:17:00.0\",\"pcie_bits_per_second\":504123000000,");
+  expect_says("--xml " DATA "dgx.xml --json", "\"bridges\":[\n{\"pci\":\"0000:15:01.0\",\"pcie_bits_per_second\":504123000000},");
 }
 END_TEST
 
