@@ -75,7 +75,7 @@ struct cost_loads {
   double *memory;       /* [link] bytes copied or folded in a host */
   double *sum;          /* [node] bytes folded */
   double *sent, *got;   /* [node] payload bytes over the network */
-  double *copied;       /* [node] payload bytes that it puts within its host */
+  double *copied;       /* [node] payload bytes that it puts within its host, or copies */
   double *messages;     /* [node] sent and received over the network */
   double *messages_shm; /* [node] sent and received within its host */
 };

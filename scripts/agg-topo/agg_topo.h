@@ -32,7 +32,8 @@ struct args {
   uint32_t workers, servers; /* GIVEN_NONE */
   unsigned op;
   uint64_t bytes;
-  int transport; /* enum fabric_transport; -1: not given */
+  int transport;  /* enum fabric_transport; -1: not given */
+  uint8_t memory; /* enum fabric_memory */
   const char *plan;
   struct cost cost;
   uint32_t lanes, window, chunk_bytes;

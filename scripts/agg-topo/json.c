@@ -157,6 +157,7 @@ void plan_json(FILE *to, const struct planned *p) {
   begin(to);
   text(to, "op", op_kind_name(p->explain.kind));
   number(to, "bytes", p->explain.bytes, 1);
+  text(to, "memory", fabric_memory_name(p->explain.memory));
   number(to, "workers", p->plan.workers, 1);
   number(to, "servers", p->plan.servers, 1);
   number(to, "lanes", p->plan.lanes, 1);

@@ -30,6 +30,7 @@ static const struct {
     {"fat-tree-small", "plan --cluster " TOPO "fat-tree.topo --size 64K"},
     {"fat-tree-servers", "plan --slurm " TOPO "fat-tree.slurm.conf --uplink 400G --nic 100G --workers 24 --servers 8"},
     {"hybrid", "plan --workers 4 --servers 2 --nic 100G --size 64M"},
+    {"private", "plan --workers 8 --servers 2 --nic 100G --size 64M --memory private"},
     {"large", "plan --workers 64 --servers 8 --nic 100G --size 1G"},
     {"machine-laptop", "--xml " TOPO "laptop.xml"},
     {"machine-vm", "--xml " TOPO "vm.xml"},
