@@ -86,6 +86,7 @@ static int join(struct agg_comm *c, const char *host, uint16_t port, const unsig
                              .plan = cfg->plan,
                              .strict = strcmp(cfg->reproducible, "strict") == 0,
                              .tune = strcmp(cfg->tune, "off") != 0,
+                             .private_memory = strcmp(cfg->memory, "private") == 0,
                              .lanes = cfg->lanes,
                              .window = cfg->window,
                              .chunk_bytes = cfg->chunk_bytes,

@@ -159,6 +159,7 @@ static int add_hosts(struct planning *p, agg_error_t *err) {
 
 static int add_nodes(struct planning *p, agg_error_t *err) {
   p->fabric.transport = FABRIC_VERBS;
+  p->fabric.memory = p->g->private_memory ? FABRIC_PRIVATE : FABRIC_REGISTERED;
   for (uint32_t i = 0; i < p->nodes; i++) {
     const struct control_node *n = &p->g->setup.nodes[i];
     int rc = fabric_add_node(&p->fabric, i >= p->g->size, p->host_link[i], err);
@@ -193,8 +194,8 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   struct explain e = {0};
   if (g->c->log == NULL || g->c->log->level < AGG_LOG_INFO) return;
   if (explain_make(r, &g->setup.plan, OP_ALLREDUCE, 16u << 20, &e, NULL) != AGG_OK) return;
-  LOG_INFO(g->c->log, "control: comm %u: plan for an allreduce of 16 MiB: %s%s%s", g->setup.comm, e.reason, e.assumed[0] ? "; " : "",
-           e.assumed);
+  LOG_INFO(g->c->log, "control: comm %u: plan for an allreduce of 16 MiB in %s memory: %s%s%s", g->setup.comm, fabric_memory_name(e.memory),
+           e.reason, e.assumed[0] ? "; " : "", e.assumed);
   explain_fini(&e);
 }
 
