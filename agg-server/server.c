@@ -155,13 +155,16 @@ static int make_events(struct server *s, agg_error_t *err) {
 
 static void describe_self(struct server *s) {
   struct calibration calibration;
+  struct topo here;
   if (gethostname(s->self.host, sizeof s->self.host) != 0) str_copy(s->self.host, sizeof s->self.host, "unknown");
   s->self.host[sizeof s->self.host - 1] = '\0';
   s->self.place = net_place();
   s->self.pid = (uint32_t)getpid();
   s->self.reactors = s->reactors.n;
   calibrate(s->log, &calibration);
-  describe_node(&s->self, s->reactors.list[0], &calibration, MIN_OF(s->config->job_memory_limit, s->config->memory_limit));
+  describe_here(&here, s->reactors.list[0], s->log);
+  describe_node(&s->self, s->reactors.list[0], &here, &calibration, MIN_OF(s->config->job_memory_limit, s->config->memory_limit));
+  topo_fini(&here);
   s->self.n_addresses = s->reactors.n_addresses;
   s->self.addresses = s->reactors.addresses;
 }

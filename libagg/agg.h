@@ -139,6 +139,7 @@ typedef struct agg_config {
   char cost[512];        /* [AGG_COST] constants of the planner: "hop_tcp=20us,..." (docs/planning.md) */
   char tune[16];         /* [AGG_TUNE] auto | off: whether measured times may change the plan */
   char pin[256];         /* [AGG_PIN] off | auto | cores as in "2,4-6": where the reactors' threads run */
+  char memory[16];       /* [AGG_MEMORY] registered | private: what operations will mostly be on, for the planner (docs/planning.md) */
   uint32_t chunk_bytes;  /* [AGG_CHUNK] largest payload of one message; 0: chosen */
   uint32_t window;       /* [AGG_WINDOW] chunks in flight on an edge, lane and priority; 0: chosen */
   uint32_t lanes;        /* [AGG_LANES] connections per edge and priority; 0: chosen */

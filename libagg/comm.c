@@ -56,7 +56,7 @@ int comm_reserve_requests(struct agg_comm *c) {
 
 static int describe_self(struct agg *a, struct control_node *self, agg_error_t *err) {
   *self = (struct control_node){.pid = (uint32_t)getpid(), .reactors = a->n_reactors};
-  describe_node(self, a->reactors[0], &a->calibration, a->config.memory_limit);
+  describe_node(self, a->reactors[0], &a->here, &a->calibration, a->config.memory_limit);
   str_copy(self->host, sizeof self->host, a->host);
   self->place = net_place();
   self->addresses = calloc((size_t)a->n_reactors * PLANE_TPS_MAX, sizeof *self->addresses);
@@ -86,6 +86,7 @@ static int join(struct agg_comm *c, const char *host, uint16_t port, const unsig
                              .plan = cfg->plan,
                              .strict = strcmp(cfg->reproducible, "strict") == 0,
                              .tune = strcmp(cfg->tune, "off") != 0,
+                             .private_memory = strcmp(cfg->memory, "private") == 0,
                              .lanes = cfg->lanes,
                              .window = cfg->window,
                              .chunk_bytes = cfg->chunk_bytes,

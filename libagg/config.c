@@ -164,6 +164,10 @@ static int read_tune(const struct setting *s, const char *value, void *field, ag
   return read_word(s, value, field, "auto", "off", err);
 }
 
+static int read_memory(const struct setting *s, const char *value, void *field, agg_error_t *err) {
+  return read_word(s, value, field, "registered", "private", err);
+}
+
 static int read_pin(const struct setting *s, const char *value, void *field, agg_error_t *err) {
   int rc = pin_check(value, err);
   if (rc == AGG_OK) return read_text(s, value, field, err);
@@ -195,6 +199,7 @@ static const struct setting settings[] = {
     {"AGG_COST", read_cost, TEXT(cost)},
     {"AGG_TUNE", read_tune, TEXT(tune)},
     {"AGG_PIN", read_pin, TEXT(pin)},
+    {"AGG_MEMORY", read_memory, TEXT(memory)},
     {"AGG_CHUNK", read_chunk, AT(chunk_bytes), PLAN_CHUNK_MIN, PLAN_CHUNK_MAX},
     {"AGG_WINDOW", read_count, AT(window), 0, PLAN_WINDOW_MAX},
     {"AGG_LANES", read_count, AT(lanes), 0, PLAN_LANES_MAX},
@@ -225,6 +230,7 @@ void agg_config_init(agg_config_t *config) {
       .reproducible = "off",
       .tune = "auto",
       .pin = "auto",
+      .memory = "registered",
       .spin_us = 200,
       .gid_index = -1,
       .traffic_class = -1,

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "comm.h"
 #include "control/planning.h"
+#include "describe.h"
 #include "rdma.h"
 #include "topology/choose.h"
 
@@ -43,8 +44,9 @@ static int check_texts(const agg_config_t *c, agg_error_t *err) {
   const struct {
     const char *name, *text;
     size_t cap;
-  } fields[] = {FIELD(job),  FIELD(servers), FIELD(coordinator),  FIELD(token),    FIELD(token_file), FIELD(bind_host), FIELD(transport),
-                FIELD(plan), FIELD(devices), FIELD(reproducible), FIELD(topology), FIELD(cost),       FIELD(tune),      FIELD(pin)};
+  } fields[] = {FIELD(job),       FIELD(servers),   FIELD(coordinator), FIELD(token),   FIELD(token_file),
+                FIELD(bind_host), FIELD(transport), FIELD(plan),        FIELD(devices), FIELD(reproducible),
+                FIELD(topology),  FIELD(cost),      FIELD(tune),        FIELD(pin),     FIELD(memory)};
 #undef FIELD
   for (size_t i = 0; i < ARRAY_LEN(fields); i++)
     if (strnlen(fields[i].text, fields[i].cap) == fields[i].cap)
@@ -55,7 +57,8 @@ static int check_texts(const agg_config_t *c, agg_error_t *err) {
     return rc;
   }
   rc = check_word("reproducible", c->reproducible, "off", "strict", err);
-  return rc == AGG_OK ? check_word("tune", c->tune, "auto", "off", err) : rc;
+  if (rc == AGG_OK) rc = check_word("tune", c->tune, "auto", "off", err);
+  return rc == AGG_OK ? check_word("memory", c->memory, "registered", "private", err) : rc;
 }
 
 struct tp_rdma instance_rdma(const agg_config_t *c) {
@@ -165,6 +168,7 @@ static int start_reactors(struct agg *a, agg_error_t *err) {
     if (reactor_cpu(a->reactors[i]) != rc.cpu) pinning_failed(&a->pinning, i);
   }
   pinning_say(&a->pinning, &a->log);
+  describe_here(&a->here, a->reactors[0], &a->log);
   return AGG_OK;
 }
 
@@ -177,8 +181,8 @@ static void say_config(const struct agg *a) {
            "sums: %s",
            c->chunk_bytes, c->window, c->lanes, c->reactors, c->spin_us, (unsigned long long)c->memory_limit, c->timeout_s,
            c->join_timeout_s, reduce_best()->name);
-  LOG_INFO(&a->log, "reproducible '%s', topology '%s', cost '%s', tune '%s', pin '%s'", c->reproducible, c->topology, c->cost, c->tune,
-           c->pin);
+  LOG_INFO(&a->log, "reproducible '%s', topology '%s', cost '%s', tune '%s', pin '%s', memory '%s'", c->reproducible, c->topology, c->cost,
+           c->tune, c->pin, c->memory);
   LOG_INFO(
       &a->log,
       "devices '%s' (empty: all), GID index %d, traffic class %d, service level %d (-1: the system's), MTU %u, ack timeout %u, retries %u "
@@ -229,6 +233,7 @@ void agg_close(agg_t *a) {
   for (unsigned i = 0; i < a->n_reactors; i++) reactor_stop(a->reactors[i]);
   pinning_stop(&a->pinning);
   planning_topology_free(a->topo);
+  topo_fini(&a->here);
   if (a->alive != NULL) munmap(a->alive, (size_t)sysconf(_SC_PAGESIZE));
   pthread_mutex_destroy(&a->lock);
   free(a);

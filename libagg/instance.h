@@ -13,6 +13,7 @@
 #include "pinning.h"
 #include "reactor.h"
 #include "topology/cost.h"
+#include "topology/topo.h"
 
 #define REACTORS_MAX 16
 
@@ -24,6 +25,7 @@ struct agg {
   struct topo *topo; /* as AGG_TOPO describes it, or NULL */
   struct cost cost;  /* the planner's constants */
   struct calibration calibration;
+  struct topo here; /* this machine, where its PCIe links may limit; else empty */
   struct control *control;
   struct pinning pinning;
   struct reactor *reactors[REACTORS_MAX];

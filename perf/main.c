@@ -16,6 +16,7 @@ static int run(struct perf *perf) {
   agg_config_t config;
   agg_config_init(&config);
   if (agg_config_from_env(&config, &err) != AGG_OK) return complain("", err.text);
+  if (perf->args.memory == MEMORY_MALLOC) (void)snprintf(config.memory, sizeof(config.memory), "private"); /* plan for what is measured */
   if (perf->args.root >= config.world) {
     snprintf(perf->text, sizeof(perf->text), "--root %u: there are %u ranks, counted from 0", perf->args.root, config.world);
     return complain("", perf->text);

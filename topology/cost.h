@@ -75,7 +75,7 @@ struct cost_loads {
   double *memory;       /* [link] bytes copied or folded in a host */
   double *sum;          /* [node] bytes folded */
   double *sent, *got;   /* [node] payload bytes over the network */
-  double *copied;       /* [node] payload bytes that it puts within its host */
+  double *copied;       /* [node] payload bytes that it puts within its host, or copies */
   double *messages;     /* [node] sent and received over the network */
   double *messages_shm; /* [node] sent and received within its host */
 };
@@ -148,7 +148,7 @@ struct cost_time {
 struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes);
 /* The smallest window, from 4 to PLAN_WINDOW_MAX, with which no edge waits for its window. */
 uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32_t chunk_bytes);
-/* "uplink of rack1", "NIC of node3", "sum on server 1", "hops". Returns buf. */
+/* "uplink of rack1", "NIC of node3, out", "PCIe of node3, in", "sum on server 1", "hops". Returns buf. */
 const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, char *buf, size_t cap);
 
 /* ---- what a forest needs of its nodes ---------------------------------------------------------------------------------------------- */

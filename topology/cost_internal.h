@@ -31,6 +31,9 @@ struct loader {
   const struct cost *cost;
   const struct fabric *f;
   double efficiency;
+  /* What private memory costs (docs/planning.md): in a host the child copies its result itself; over verbs all goes through registered
+   * memory at both ends. */
+  uint8_t pulled, bounced;
   struct cost_loads total, phase;
   uint32_t *links, n_links, *nodes, n_nodes; /* touched in this phase */
   uint8_t *link_mark, *node_mark;
@@ -44,6 +47,10 @@ void loader_fini(struct loader *l);
 
 void load_flow(struct loader *l, uint32_t from, uint32_t to, double bytes, double messages);
 void load_fold(struct loader *l, uint32_t node, double bytes);
+/* A node copies within its memory, beside what it puts. */
+void load_copy(struct loader *l, uint32_t node, double bytes);
+/* What was loaded as a put within a host is copied by the node that gets it instead. */
+void load_pulled(struct loader *l, uint32_t from, uint32_t to, double bytes);
 /* w[link] of the hosts send to v[link] of the hosts, each w x v; both are summed up the tree here. What stays in a host is left out. */
 void load_product(struct loader *l, double *w, double *v);
 void load_phase(struct loader *l);

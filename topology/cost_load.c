@@ -31,7 +31,8 @@ void cost_loads_fini(struct cost_loads *l) {
 
 int loader_init(struct loader *l, const struct cost *cost, const struct fabric *f, agg_error_t *err) {
   size_t links = f->n_links, nodes = fabric_nodes(f);
-  *l = (struct loader){.cost = cost, .f = f, .efficiency = cost_efficiency(cost, f)};
+  *l = (struct loader){.cost = cost, .f = f, .efficiency = cost_efficiency(cost, f), .pulled = f->memory == FABRIC_PRIVATE};
+  l->bounced = l->pulled && f->transport == FABRIC_VERBS;
   int rc = cost_loads_init(&l->total, f, err);
   if (rc == AGG_OK) rc = cost_loads_init(&l->phase, f, err);
   l->links = calloc(links + nodes, sizeof *l->links);
@@ -111,6 +112,19 @@ void load_fold(struct loader *l, uint32_t node, double bytes) {
   touch_node(l, node);
   l->phase.sum[node] += bytes;
   l->phase.memory[l->f->node[node].host] += bytes;
+}
+
+void load_copy(struct loader *l, uint32_t node, double bytes) {
+  touch_node(l, node);
+  l->phase.copied[node] += bytes;
+  l->phase.memory[l->f->node[node].host] += bytes;
+}
+
+void load_pulled(struct loader *l, uint32_t from, uint32_t to, double bytes) {
+  touch_node(l, from);
+  touch_node(l, to);
+  l->phase.copied[from] -= bytes;
+  l->phase.copied[to] += bytes;
 }
 
 void load_product(struct loader *l, double *w, double *v) {

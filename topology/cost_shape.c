@@ -57,6 +57,14 @@ static void fold(struct loader *l, uint32_t node, double bytes) {
   l->phase.memory[l->f->node[node].host] += bytes;
 }
 
+/* Copies of private memory, of bytes that a worker gives from it (or, down, takes into it) over the network and within its host, below a
+ * root; and of results that it has and sends over the network. */
+static void copies(struct loader *l, const struct shape_case *s, uint32_t node, int up, double out, double here, double passed) {
+  if (!l->pulled) return;
+  if (l->bounced) load_copy(l, node, out + (!up && s->c->to == WHO_ALL ? passed : 0));
+  if (!up) load_copy(l, node, here);
+}
+
 /* The bytes of the shape's hosts in w and v run up or down the links. */
 static void run_links(struct loader *l, const struct shape_case *s, int up) {
   if (up)
@@ -99,6 +107,7 @@ static void one_level_phase(struct loader *l, const struct shape_case *s, const 
     double edges = is_worker * (all_v - v) + v * (n - is_worker);
     put_here(l, i, up ? out_here : in_here, each * here);
     put_out(l, i, up ? out : in, up ? in : out, each * (edges - here));
+    if (is_worker) copies(l, s, i, up, out, out_here, in);
     if (up && s->c->from != WHO_NOBODY) fold(l, i, v * each * (s->c->from == WHO_ALL ? n : 1));
   }
   run_links(l, s, up);
@@ -215,7 +224,7 @@ static int below_leaders(struct loader *l, const struct shape_case *s, double al
     for (uint32_t i = first; size > 1 && i < first + size; i++) {
       uint32_t node = m->worker_at[i];
       double own = give(s, who, 1, node == s->c->root), lead = s->lead[node], follow = elsewhere - lead;
-      put_here(l, node, up ? own * follow : (sum - own) * lead, each * (follow + lead * (size - 1)));
+      put_here(l, node, up || l->pulled ? own * follow : (sum - own) * lead, each * (follow + lead * (size - 1)));
       if (up && s->c->from == WHO_ALL) fold(l, node, lead * each * size);
     }
   }
@@ -236,8 +245,14 @@ static void beside_roots(struct loader *l, const struct shape_case *s, int up) {
       uint32_t node = m->worker_at[i];
       double own = give(s, who, 1, node == s->c->root), v = s->value[node];
       put_here(l, node, up ? own * (value - v) : v * (sum - own), each * (value - v + v * (size - 1)));
+      copies(l, s, node, up, 0, own * (value - v), 0);
     }
   }
+}
+
+/* What a leader gives upwards from its own memory, of one byte a block, or takes into it: in a group of several it sends their sum. */
+static double led(const struct shape_case *s, uint32_t node, uint32_t size, int up) {
+  return up && s->c->from == WHO_ALL && size > 1 ? 0 : give(s, who_in(s, up), 1, node == s->c->root);
 }
 
 /* From the leaders of all hosts to the roots, which are workers (hier: of other hosts) or servers. */
@@ -264,6 +279,7 @@ static void leaders_to_roots(struct loader *l, const struct shape_case *s, int u
     put_here(l, i, up ? out_here : in_here, each * (lead_here + (workers_root || g == FOREST_NONE ? 0 : v)));
     uint32_t size = g == FOREST_NONE ? 0 : m->group_first[g + 1] - m->group_first[g];
     uint32_t inputs = workers_root ? m->groups - 1 + size : m->groups;
+    if (i < f->workers) copies(l, s, i, up, led(s, i, size, up) * (lead - lead_here), led(s, i, size, up) * lead_here, in);
     if (up && s->c->from != WHO_NOBODY) fold(l, i, v * each * (s->c->from == WHO_ALL ? inputs : 1));
   }
   run_links(l, s, up);
@@ -316,6 +332,16 @@ static uint32_t rack_server(const struct forest_map *m, uint32_t rack, uint32_t 
   return m->workers + m->server_at[m->rack_servers[rack] + tree];
 }
 
+/* A leader on its rack server's host copies its result from there itself: instead of the server, or after it where it made the result. */
+static void taken_from_rack(struct loader *l, const struct shape_case *s, uint32_t server, uint32_t leader, double v, int is_root) {
+  double taken = v * give(s, s->c->to, 1, leader == s->c->root);
+  if (!l->pulled) return;
+  if (is_root)
+    load_copy(l, leader, taken);
+  else
+    load_pulled(l, server, leader, taken);
+}
+
 /* Leaders to the servers of their rack. value of every rack server is its tree's share; rack_w: what the groups of a rack give together. */
 static void leaders_to_rack(struct loader *l, const struct shape_case *s, int up) {
   const struct fabric *f = l->f;
@@ -327,9 +353,11 @@ static void leaders_to_rack(struct loader *l, const struct shape_case *s, int up
     for (uint32_t g = m->rack_first[r]; g < m->rack_first[r + 1]; g++) {
       uint32_t host = host_of_group(l, m, g);
       double w = give(s, who, m->group_first[g + 1] - m->group_first[g], has_root(s, g)), here = 0;
+      uint32_t size = m->group_first[g + 1] - m->group_first[g];
       for (uint32_t i = m->group_first[g]; i < m->group_first[g + 1]; i++) {
         uint32_t node = m->worker_at[i];
         double out = s->lead[node] - s->lead_here[node];
+        copies(l, s, node, up, led(s, node, size, up) * out, 0, 0);
         here += s->lead_here[node];
         put_out(l, node, up ? w * out : 0, up ? 0 : w * out, each * out);
         put_here(l, node, up ? w * s->lead_here[node] : 0, each * s->lead_here[node]);
@@ -344,6 +372,7 @@ static void leaders_to_rack(struct loader *l, const struct shape_case *s, int up
       double w = same ? give(s, who, m->group_first[g + 1] - m->group_first[g], has_root(s, g)) : 0;
       put_out(l, node, up ? 0 : v * (rack_w - w), up ? v * (rack_w - w) : 0, each * v * (groups - same));
       put_here(l, node, up ? 0 : v * w, each * v * same);
+      if (!up && same) taken_from_rack(l, s, node, leader_of(m, g, t), v, t % m->racks == r);
       (up ? l->phase.down : l->phase.up)[host] += v * (rack_w - w);
       if (up && t % m->racks != r && groups >= 2 && s->c->from == WHO_ALL) fold(l, node, v * each * groups);
     }
@@ -399,6 +428,19 @@ static int load_racks(struct loader *l, const struct shape_case *s, agg_error_t 
 
 /* ---- the ring ----------------------------------------------------------------------------------------------------------------------- */
 
+/* Copies of private memory for the edge between a and b, of all trees. leaf: the chunks of the tree in which a is the leaf. */
+static void ring_copies(struct loader *l, const struct shape_case *s, uint32_t a, uint32_t b, int up, double chunks, double leaf) {
+  double bytes = give(s, who_in(s, up), 1, 0), made = s->value[b];
+  if (!l->pulled) return;
+  if (l->f->node[a].host != l->f->node[b].host) {
+    copies(l, s, a, up, bytes * (up ? leaf : chunks), 0, 0);
+    copies(l, s, b, up, 0, 0, bytes * chunks);
+  } else if (!up) {
+    load_copy(l, a, bytes * made);
+    load_pulled(l, b, a, bytes * (chunks - made));
+  }
+}
+
 /* The edge behind each position is in all trees but the one rooted there, once at each level, so that all levels are alike: one phase each
  * way stands for them. */
 static void load_ring(struct loader *l, const struct shape_case *s) {
@@ -412,7 +454,9 @@ static void load_ring(struct loader *l, const struct shape_case *s) {
       uint32_t next = i + 1 == n ? 0 : i + 1;
       uint32_t a = m != NULL ? m->worker_at[i] : i, b = m != NULL ? m->worker_at[next] : next;
       double chunks = all - s->value[a];
+      uint32_t before = i == 0 ? n - 1 : i - 1;
       load_flow(l, up ? a : b, up ? b : a, bytes * chunks, chunks);
+      ring_copies(l, s, a, b, up, chunks, s->value[m != NULL ? m->worker_at[before] : before]);
       network |= l->f->node[a].host != l->f->node[b].host;
     }
     for (uint32_t a = 0; up && s->c->from != WHO_NOBODY && a < n; a++) {

@@ -90,13 +90,14 @@ uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32
   return wanted >= WINDOW_MOST ? WINDOW_MOST : MAX_OF(WINDOW_LEAST, (uint32_t)wanted);
 }
 
+static const char *link_word(const struct fabric_link *l) { return l->kind != FABRIC_LINK_HOST ? "uplink" : l->by_pcie ? "PCIe" : "NIC"; }
+
 const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, char *buf, size_t cap) {
   char node[32];
   switch ((enum cost_resource)t->what) {
     case COST_LINK_UP:
     case COST_LINK_DOWN:
-      snprintf(buf, cap, "%s of %s, %s", f->link[t->at].kind == FABRIC_LINK_HOST ? "NIC" : "uplink", f->link[t->at].name,
-               t->what == COST_LINK_UP ? "out" : "in");
+      snprintf(buf, cap, "%s of %s, %s", link_word(&f->link[t->at]), f->link[t->at].name, t->what == COST_LINK_UP ? "out" : "in");
       break;
     case COST_MEMORY:
     case COST_CORES:

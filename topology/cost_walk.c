@@ -122,6 +122,44 @@ static double down_bytes(const struct walk *w, uint32_t node, const struct cost_
   return c->use == USE_BLOCKS && c->to == WHO_OWNER ? 0 : bytes_of(c->to, w, node, c);
 }
 
+/* Of a worker's own memory, for one byte a block. In its own tree a block's owner is the root. */
+static double own_bytes(uint8_t who, const struct loader *l, uint32_t node, const struct cost_case *c) {
+  double blocks = c->use == USE_BLOCKS ? 1 : c->blocks;
+  if (node >= l->f->workers) return 0;
+  if (who == WHO_ALL) return blocks;
+  if (who == WHO_ROOT) return node == c->root ? blocks : 0;
+  return who == WHO_OWNER && c->use != USE_BLOCKS ? 1 : 0;
+}
+
+/* Of what comes down an edge from the tree's root, that which the root alone gives and does not take: it is sent from where it is. */
+static double unmade_bytes(const struct loader *l, const struct walk *w, uint32_t node, uint32_t parent, const struct cost_case *c) {
+  if (w->level[parent] != 0) return 0;
+  if (c->from == WHO_ROOT && c->to == WHO_OWNER) return parent == c->root ? down_bytes(w, node, c) : 0;
+  if (c->from == WHO_OWNER && c->to == WHO_ROOT) return w->has_root[node] ? own_bytes(WHO_OWNER, l, parent, c) : 0;
+  return 0;
+}
+
+/* Copies of private memory for an edge upwards. What is folded, and what comes from below, lies in registered memory by then. */
+static void copies_up(struct loader *l, const struct walk *w, uint32_t node, uint32_t parent, const struct cost_case *c, double share) {
+  int is_folded = c->from == WHO_ALL && w->below[node] > 1;
+  if (!l->bounced || l->f->node[node].host == l->f->node[parent].host || is_folded) return;
+  load_copy(l, node, share * own_bytes(c->from, l, node, c));
+}
+
+/* And downwards: out of where the result has landed, and, between hosts, into the slot that it is sent from. */
+static void copies_down(struct loader *l, const struct walk *w, uint32_t node, uint32_t parent, const struct cost_case *c, double share) {
+  if (!l->pulled) return;
+  double taken = share * own_bytes(c->to, l, node, c), unmade = share * unmade_bytes(l, w, node, parent, c);
+  if (l->f->node[node].host == l->f->node[parent].host) {
+    double made = w->level[parent] == 0 ? MAX_OF(taken - unmade, 0) : 0; /* into the slot, by the root */
+    load_copy(l, node, made);
+    load_pulled(l, parent, node, taken - made);
+  } else if (l->bounced) {
+    load_copy(l, node, taken);
+    load_copy(l, parent, unmade + (c->to == WHO_ALL ? share * own_bytes(WHO_ALL, l, parent, c) : 0));
+  }
+}
+
 /* A node folds its own input and its children's where there are two or more; a root whatever there is, into the result. */
 static void fold_at(struct loader *l, const struct walk *w, uint32_t node, uint32_t children, const struct cost_case *c, double share) {
   double blocks = c->use == USE_BLOCKS ? 1 : c->blocks;
@@ -187,8 +225,10 @@ static int walk_level(struct loader *l, struct walks *ws, uint32_t t, uint32_t l
       w->below[parent] += w->below[node];
       ws->children[parent]++;
       load_flow(l, node, parent, share * up_bytes(w, node, c), messages);
+      copies_up(l, w, node, parent, c, share);
     } else {
       load_flow(l, parent, node, share * down_bytes(w, node, c), messages);
+      copies_down(l, w, node, parent, c, share);
     }
   }
   for (uint32_t i = from; up && i < to; i++) {

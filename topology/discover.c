@@ -6,6 +6,7 @@
 #include "topology/discover.h"
 
 #include <hwloc.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,17 @@ static void pci_text(const struct hwloc_pcidev_attr_s *a, char buf[TOPO_PCI_CAP]
   str_copy(buf, TOPO_PCI_CAP, text);
 }
 
+enum { CLASS_NETWORK = 0x02, CLASS_DISPLAY = 0x03, CLASS_ACCELERATOR = 0x12, CLASS_INFINIBAND = 0x0c06, CLASS_VGA = 0x0300 };
+enum { VENDOR_NVIDIA = 0x10de, VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086, VENDOR_REDHAT = 0x1b36, VENDOR_VIRTIO = 0x1af4 };
+
+/* Whole Mbit/s, as a person would write it. 0: hwloc does not know it, or it is a link that QEMU makes up. */
+static uint64_t link_speed(const struct hwloc_pcidev_attr_s *a) {
+  const uint64_t mbit = 1000000 / 8;
+  double mbits = round((double)a->linkspeed * 1e9 / (double)mbit);
+  int known = mbits * (double)mbit >= (double)TOPO_SPEED_MIN && mbits * (double)mbit <= (double)TOPO_SPEED_MAX;
+  return known && a->vendor_id != VENDOR_REDHAT && a->vendor_id != VENDOR_VIRTIO ? (uint64_t)mbits * mbit : 0;
+}
+
 /* The bridges above, from the host bridge down. "": they are not all known. */
 static void find_path(struct seen *s, hwloc_obj_t device, const char *pci, char path[TOPO_PATH_CAP]) {
   hwloc_obj_t chain[TOPO_BRIDGES_MAX + 1];
@@ -187,10 +199,8 @@ static void find_place(hwloc_topology_t topology, struct seen *s, hwloc_obj_t de
   pci_text(&device->attr->pcidev, place->pci);
   find_path(s, device, place->pci, place->path);
   place->numa = find_numa(topology, s, device);
+  place->pcie = link_speed(&device->attr->pcidev);
 }
-
-enum { CLASS_NETWORK = 0x02, CLASS_DISPLAY = 0x03, CLASS_ACCELERATOR = 0x12, CLASS_INFINIBAND = 0x0c06, CLASS_VGA = 0x0300 };
-enum { VENDOR_NVIDIA = 0x10de, VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086 };
 
 /* One that computes: not the display of a server's board, nor what is built into an Intel CPU. */
 static int is_gpu(const struct hwloc_pcidev_attr_s *a) {
@@ -256,6 +266,21 @@ static int read_pci(hwloc_topology_t topology, const char *root, struct seen *s,
   return rc;
 }
 
+static int read_bridges(hwloc_topology_t topology, struct seen *s, agg_error_t *err) {
+  hwloc_obj_t bridge = NULL;
+  while ((bridge = hwloc_get_next_bridge(topology, bridge)) != NULL) {
+    if (bridge->attr->bridge.upstream_type != HWLOC_OBJ_BRIDGE_PCI) continue;
+    uint64_t pcie = link_speed(&bridge->attr->bridge.upstream.pci);
+    if (pcie == 0) continue;
+    int rc = topo_grow(&s->bridges, s->n_bridges, &s->cap_seen_bridges, sizeof *s->bridges, err);
+    if (rc != AGG_OK) return rc;
+    struct topo_bridge *b = &s->bridges[s->n_bridges++];
+    pci_text(&bridge->attr->bridge.upstream.pci, b->pci);
+    b->pcie = pcie;
+  }
+  return AGG_OK;
+}
+
 /* ---- devices of the operating system ----------------------------------------------------------------------------------------------- */
 
 /* An Ethernet address has 6 bytes, "00:11:22:33:44:55"; one of InfiniBand has 20. */
@@ -314,6 +339,7 @@ static int read_machine(const struct discover_options *options, const struct dis
   int rc = live ? load_live(topology, s, err) : load_xml(topology, xml, err);
   if (rc == AGG_OK) rc = read_numa(topology, live, s, err);
   if (rc == AGG_OK) rc = read_pci(topology, root, s, err);
+  if (rc == AGG_OK) rc = read_bridges(topology, s, err);
   if (rc == AGG_OK) rc = read_os(topology, s, err);
   if (rc != AGG_OK) return rc;
   const char *name = hwloc_obj_get_info_by_name(hwloc_get_root_obj(topology), "HostName");
@@ -321,12 +347,44 @@ static int read_machine(const struct discover_options *options, const struct dis
   return root != NULL ? nics_from_sysfs(s, root, err) : nics_from_hwloc(s, err);
 }
 
+/* The devices below a bridge, and the fastest link of one of them. */
+static uint32_t devices_below(const struct topo_machine *m, const char *bridge, uint64_t *fastest) {
+  uint32_t n = 0;
+  *fastest = 0;
+  for (uint32_t i = 0; i < m->n_nics + m->n_gpus; i++) {
+    const struct topo_place *p = i < m->n_nics ? &m->nics[i].place : &m->gpus[i - m->n_nics].place;
+    if (strstr(p->path, bridge) == NULL) continue;
+    n++;
+    *fastest = MAX_OF(*fastest, p->pcie);
+  }
+  return n;
+}
+
+/* Those that several NICs and GPUs share, and those slower than the only one's own link: no other can limit. */
+static int keep_bridges(struct seen *s, agg_error_t *err) {
+  for (uint32_t i = 0; i < s->n_bridges; i++) {
+    const struct topo_bridge *b = &s->bridges[i];
+    uint64_t fastest;
+    uint32_t below = devices_below(&s->m, b->pci, &fastest);
+    if (below == 0 || (below == 1 && fastest != 0 && b->pcie >= fastest)) continue;
+    if (s->m.n_bridges == TOPO_DEVICES_MAX) {
+      topo_note(&s->t, "more than %u PCIe bridges that can limit: the others are left out", TOPO_DEVICES_MAX);
+      break;
+    }
+    int rc = topo_grow(&s->m.bridges, s->m.n_bridges, &s->cap_bridges, sizeof *s->m.bridges, err);
+    if (rc != AGG_OK) return rc;
+    s->m.bridges[s->m.n_bridges++] = *b;
+  }
+  return AGG_OK;
+}
+
 static int finish(const struct discover_options *options, struct seen *s, agg_error_t *err) {
   struct topo_host h = {.on = TOPO_NONE, .workers = options->workers, .servers = options->servers};
   if (options->name == NULL && s->name[0] == '\0') topo_note(&s->t, "the name of the host is unknown: it is called localhost");
   str_copy(h.name, sizeof h.name, options->name != NULL ? options->name : s->name[0] != '\0' ? s->name : "localhost");
   nics_finish(s);
-  int rc = topo_add_machine(&s->t, &s->m, &h.machine, err);
+  int rc = keep_bridges(s, err);
+  if (rc == AGG_OK) rc = topo_add_machine(&s->t, &s->m, &h.machine, err);
   if (rc == AGG_OK) rc = topo_add_host(&s->t, &h, NULL, err);
   if (rc == AGG_OK) rc = topo_assume_switch(&s->t, err);
   if (rc == AGG_OK) rc = topo_check(&s->t, err);
@@ -343,6 +401,7 @@ int discover_machine(const struct discover_options *options, const struct discov
   if (rc == AGG_OK) rc = finish(options, &s, err);
   topo_machine_free(&s.m);
   free(s.pci);
+  free(s.bridges);
   free(s.os);
   if (rc == AGG_OK) {
     *t = s.t;

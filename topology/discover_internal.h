@@ -27,10 +27,12 @@ struct seen_os {
 struct seen {
   struct topo t; /* takes the notes, and at the end the host */
   struct topo_machine m;
-  uint32_t cap_numa, cap_nics, cap_gpus;
+  uint32_t cap_numa, cap_nics, cap_gpus, cap_bridges;
   int has_pci; /* some PCI device is known */
   struct seen_pci *pci;
   uint32_t n_pci, cap_pci;
+  struct topo_bridge *bridges; /* all of which hwloc knows the link */
+  uint32_t n_bridges, cap_seen_bridges;
   struct seen_os *os;
   uint32_t n_os, cap_os;
   char name[TOPO_NAME_CAP]; /* of the host; "": unknown */
@@ -54,7 +56,7 @@ int discover_machine(const struct discover_options *options, const struct discov
 int nics_from_hwloc(struct seen *s, agg_error_t *err);
 /* From sysfs below root ("": the machine's own), with PCI paths and NUMA nodes as hwloc has them. */
 int nics_from_sysfs(struct seen *s, const char *root, agg_error_t *err);
-/* What both have in common at the end: rails, and the only NUMA node. */
+/* What both have in common at the end: rails, the only NUMA node, and what is not known of their places. */
 void nics_finish(struct seen *s);
 /* Room for a NIC; NULL: with an error, or there are too many, which is noted and is none. */
 struct topo_nic *nics_add(struct seen *s, int *rc, agg_error_t *err);

@@ -129,6 +129,7 @@ static void find_place(struct seen *s, const char *root, const char *class, cons
     if (strcmp(p->pci, place->pci) != 0) continue;
     if (p->numa != TOPO_NONE) place->numa = p->numa;
     if (p->path[0] != '\0') memcpy(place->path, p->path, sizeof place->path);
+    place->pcie = p->pcie;
   }
 }
 
@@ -343,6 +344,20 @@ static void number_rails(struct seen *s) {
   if (rails > 1) topo_note(&s->t, "rails are numbered in the order of the NICs' names: all hosts are assumed to be wired alike");
 }
 
+/* Where no PCI device is seen, or a NIC has no place, other notes say so. */
+static void note_links(struct seen *s) {
+  uint32_t unknown = 0;
+  const char *first = NULL;
+  for (uint32_t i = 0; i < s->m.n_nics; i++) {
+    const struct topo_nic *n = &s->m.nics[i];
+    if (is_down(n) || n->place.path[0] == '\0' || n->place.pcie != 0) continue;
+    if (unknown++ == 0) first = topo_nic_name(n);
+  }
+  if (unknown > 0)
+    topo_note(&s->t, "the speed of the PCIe link is unknown of %u of the NICs (%s the first): it is taken not to limit them", unknown,
+              first);
+}
+
 void nics_finish(struct seen *s) {
   uint32_t nowhere = 0, up = 0;
   const char *first = NULL;
@@ -357,6 +372,7 @@ void nics_finish(struct seen *s) {
     topo_note(&s->t, "no PCI path is known of %u of the NICs (%s the first): how far they are from GPUs is %s", nowhere, first,
               s->m.n_numa > 1 ? "unknown, or told by NUMA nodes alone" : "assumed to be NODE");
   }
+  note_links(s);
   if (up == 0) topo_note(&s->t, s->m.n_nics == 0 ? "no NIC was found" : "no NIC is up");
   number_rails(s);
 }

@@ -229,7 +229,7 @@ int explain_make(const struct plan_request *request, const struct plan *plan, un
   assert(kind < OP_KIND_COUNT);
   struct explaining *x = calloc(1, sizeof *x); /* too large for a thread's stack */
   if (x == NULL) return err_set(err, AGG_ENOMEM, "explanation: no memory");
-  struct explain made = {.kind = kind, .bytes = bytes};
+  struct explain made = {.kind = kind, .bytes = bytes, .memory = request->fabric->memory};
   int rc = candidates_make(&x->all, request, err);
   if (rc == AGG_OK) {
     x->plan = plan;
@@ -270,9 +270,9 @@ static int row_text(const struct explain_row *r, char **text, agg_error_t *err) 
 int explain_text(const struct explain *e, char **text, agg_error_t *err) {
   char bytes[32];
   int rc =
-      append(text, err, "%s of %s%s\n\n  %-36s %10s %10s %10s %5s %10s %6s  %s\n", op_kind_name(e->kind),
+      append(text, err, "%s of %s%s in %s memory\n\n  %-36s %10s %10s %10s %5s %10s %6s  %s\n", op_kind_name(e->kind),
              explain_bytes((double)e->bytes, bytes, sizeof bytes), e->kind >= OP_REDUCE_SCATTER && e->kind <= OP_SCATTER ? " a block" : "",
-             "plan", "time", "NIC out", "NIC in", "depth", "window", "conns", "limited by");
+             fabric_memory_name(e->memory), "plan", "time", "NIC out", "NIC in", "depth", "window", "conns", "limited by");
   for (uint32_t i = 0; rc == AGG_OK && i < e->n_rows; i++) rc = row_text(&e->row[i], text, err);
   if (rc == AGG_OK) rc = append(text, err, "\n%s\n", e->reason);
   if (rc == AGG_OK && e->assumed[0] != '\0') rc = append(text, err, "%s\n", e->assumed);

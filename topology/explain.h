@@ -26,6 +26,7 @@ struct explain_row {
 struct explain {
   unsigned kind;
   uint64_t bytes;
+  uint8_t memory; /* enum fabric_memory */
   uint32_t n_rows;
   struct explain_row *row; /* owned; fastest first, those left out last */
   char reason[512];        /* one sentence */

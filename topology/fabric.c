@@ -289,6 +289,7 @@ int fabric_check(const struct fabric *f, agg_error_t *err) {
     return err_set(err, AGG_EINVAL, "%u workers and %u servers are too many nodes: at most %u", f->workers, f->servers, FOREST_MAX_NODES);
   if (f->n_links == 0 || f->n_links > FABRIC_LINKS_MAX) return err_set(err, AGG_EINVAL, "fabric: %u links", f->n_links);
   if (f->transport > FABRIC_VERBS) return err_set(err, AGG_EINVAL, "fabric: transport %u is unknown", f->transport);
+  if (f->memory > FABRIC_PRIVATE) return err_set(err, AGG_EINVAL, "fabric: memory of kind %u is unknown", f->memory);
   if (f->mtu != 0 && (f->mtu < 128 || f->mtu > (1u << 20)))
     return err_set(err, AGG_EINVAL, "fabric: an MTU of %u bytes: expected 128 to 1048576", f->mtu);
   for (uint32_t i = 0; i < f->n_links; i++) {
@@ -319,6 +320,8 @@ uint32_t fabric_rack(const struct fabric *f, uint32_t node) {
   assert(node < fabric_nodes(f));
   return f->link[f->node[node].host].parent;
 }
+
+const char *fabric_memory_name(unsigned memory) { return memory == FABRIC_PRIVATE ? "private" : "registered"; }
 
 const char *fabric_node_name(const struct fabric *f, uint32_t node, char *buf, size_t cap) {
   if (node < f->workers)

@@ -3,7 +3,7 @@
  *
  *   link 0         the core, to which everything is joined; it limits nothing
  *   a switch       its uplink
- *   a host         all its NICs together; what its nodes send to other hosts passes here
+ *   a host         all its NICs together, as far as its PCIe links let them; what its nodes send to other hosts passes here
  *
  * Every link carries bytes_per_s up (away from the nodes) and as much down at the same time. Its parent has a smaller number. Nodes of one
  * host reach each other through shared memory, all others through the network. Nodes are numbered as in forests: workers, then servers.
@@ -28,6 +28,8 @@ struct cost;
 
 enum fabric_link_kind { FABRIC_LINK_CORE = 0, FABRIC_LINK_SWITCH, FABRIC_LINK_HOST };
 enum fabric_transport { FABRIC_TCP = 0, FABRIC_VERBS }; /* between hosts */
+/* What the workers' operations are on, mostly: memory that the library was told of, or any other, which it copies (docs/planning.md). */
+enum fabric_memory { FABRIC_REGISTERED = 0, FABRIC_PRIVATE };
 
 struct fabric_link {
   uint32_t parent; /* 0 for the core itself */
@@ -35,6 +37,7 @@ struct fabric_link {
   double bytes_per_s; /* each way, payload and headers; 0: no limit */
   char name[FABRIC_NAME_MAX];
   /* of a host */
+  uint8_t by_pcie;           /* bytes_per_s is what its PCIe links let through, less than its NICs have */
   double memory_bytes_per_s; /* read and written by copies and sums of all its processes together; 0: no limit */
   uint32_t cores;            /* that its processes share; 0: unknown (one a node is assumed) */
 };
@@ -62,6 +65,7 @@ struct fabric {
   struct fabric_link *link;
   struct fabric_node *node; /* workers + servers */
   uint8_t transport;        /* enum fabric_transport */
+  uint8_t memory;           /* enum fabric_memory */
   uint32_t mtu;             /* of the network; 0: unknown */
   uint32_t rails;           /* the most NICs of any host; 0: unknown */
   unsigned assumed;         /* enum fabric_assumption */
@@ -103,6 +107,7 @@ int fabric_one_host(const struct fabric *f);
 /* The switch (or core) above the node's host: its rack. */
 uint32_t fabric_rack(const struct fabric *f, uint32_t node);
 static inline uint32_t fabric_nodes(const struct fabric *f) { return f->workers + f->servers; }
+const char *fabric_memory_name(unsigned memory); /* "registered", "private" */
 /* "rank 3", "server 1". Returns buf. */
 const char *fabric_node_name(const struct fabric *f, uint32_t node, char *buf, size_t cap);
 

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/util.h"
+#include "topology/pcie.h"
 
 struct making {
   const struct topo *t;
@@ -38,14 +39,18 @@ int fabric_topo_carries(const struct topo_machine *machine, const struct topo_ni
   return nic->state != TOPO_DOWN && (nic->rdma[0] != '\0' || !rdma_is_there(machine));
 }
 
-double fabric_topo_speed(const struct topo_machine *machine) {
-  double sum = 0;
+struct fabric_topo_rate fabric_topo_speed(const struct topo_machine *machine) {
+  static const struct fabric_topo_rate unknown = {.bytes_per_s = FABRIC_UNKNOWN};
+  double want[TOPO_DEVICES_MAX] = {0}, sum = 0;
   for (uint32_t i = 0; i < machine->n_nics; i++) {
     if (!fabric_topo_carries(machine, &machine->nics[i])) continue;
-    if (machine->nics[i].speed == 0) return FABRIC_UNKNOWN;
-    sum += (double)machine->nics[i].speed;
+    if (machine->nics[i].speed == 0) return unknown;
+    want[i] = (double)machine->nics[i].speed;
+    sum += want[i];
   }
-  return sum > 0 ? sum : FABRIC_UNKNOWN;
+  if (sum <= 0) return unknown;
+  double flow = pcie_flow(machine, want);
+  return (struct fabric_topo_rate){.bytes_per_s = flow, .by_pcie = flow < sum};
 }
 
 static uint32_t count_rails(const struct topo_machine *machine) {
@@ -58,10 +63,11 @@ static int add_host(struct making *m, uint32_t at, agg_error_t *err) {
   const struct topo_host *h = &m->t->hosts[at];
   const struct topo_machine *machine = topo_machine_of(m->t, at);
   uint32_t parent = FABRIC_CORE;
-  double rate = fabric_topo_speed(machine);
+  struct fabric_topo_rate rate = fabric_topo_speed(machine);
   int rc = h->on != TOPO_NONE ? add_switch(m, h->on, &parent, err) : AGG_OK;
-  if (rc == AGG_OK) rc = fabric_add_link(&m->f, FABRIC_LINK_HOST, parent, h->name, rate, &m->of_host[at], err);
+  if (rc == AGG_OK) rc = fabric_add_link(&m->f, FABRIC_LINK_HOST, parent, h->name, rate.bytes_per_s, &m->of_host[at], err);
   if (rc != AGG_OK) return rc;
+  m->f.link[m->of_host[at]].by_pcie = rate.by_pcie;
   for (uint32_t i = 0; i < machine->n_numa; i++) m->f.link[m->of_host[at]].cores += machine->numa[i].n_cores;
   m->f.rails = MAX_OF(m->f.rails, count_rails(machine));
   if (!rdma_is_there(machine)) m->f.transport = FABRIC_TCP;

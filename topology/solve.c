@@ -51,7 +51,11 @@ static int may_root(const struct solve *s, uint32_t node) {
   return (s->roots & (node < s->f->workers ? SOLVE_WORKERS : SOLVE_SERVERS)) != 0;
 }
 
-/* A node's own work: its sums, and what its bytes cost it over TCP or, with all on one host, in copies. */
+/*
+ * A node's own work: its sums, and what its bytes cost it over TCP or, with all on one host, in copies. Private memory of workers: they
+ * copy what comes down from others and, over verbs, also what they send up and each result that they send. In the host's memory that is
+ * left out.
+ */
 static int bound_node(const struct solve *s, uint32_t i, int one_host, double seconds) {
   const struct fabric *f = s->f;
   const struct fabric_node *n = &f->node[i];
@@ -61,9 +65,17 @@ static int bound_node(const struct solve *s, uint32_t i, int one_host, double se
   else if (f->transport == FABRIC_TCP)
     each = 2 / s->cost->byte_tcp;
   each /= n->threads;
+  double base = each * worker, slope = each * (all - 2 * worker), copy = worker / (s->cost->copy * n->threads);
+  if (f->memory == FABRIC_PRIVATE && one_host) {
+    base += copy;
+    slope -= copy;
+  } else if (f->memory == FABRIC_PRIVATE && f->transport == FABRIC_VERBS) {
+    base += 2 * copy;
+    slope += (all - 3) * copy;
+  }
   double sum = n->sum_bytes_per_s > 0 ? all / n->sum_bytes_per_s : 0;
   s->node[i] = (struct interval){0, may_root(s, i) ? 1 : 0};
-  return bound(&s->node[i], each * worker, sum + each * (all - 2 * worker), seconds);
+  return bound(&s->node[i], base, sum + slope, seconds);
 }
 
 /* Bytes in a host's memory for a share at one of its workers or servers: sums, and puts to and from its other workers. */

@@ -18,6 +18,7 @@ void topo_machine_free(struct topo_machine *m) {
   free(m->numa);
   free(m->nics);
   free(m->gpus);
+  free(m->bridges);
   *m = (struct topo_machine){0};
 }
 
@@ -175,7 +176,9 @@ uint32_t topo_servers(const struct topo *t) { return sum_up(t, 1); }
 
 /* ---- machines ---------------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_place(uint64_t h, const struct topo_place *p) { return hash_u64(hash_text(hash_text(h, p->pci), p->path), p->numa); }
+static uint64_t hash_place(uint64_t h, const struct topo_place *p) {
+  return hash_u64(hash_u64(hash_text(hash_text(h, p->pci), p->path), p->numa), p->pcie);
+}
 
 static uint32_t hash_machine(const struct topo_machine *m) {
   uint64_t h = hash_u64(HASH_START, m->memory);
@@ -189,11 +192,12 @@ static uint32_t hash_machine(const struct topo_machine *m) {
     h = hash_place(h, &n->place);
   }
   for (uint32_t i = 0; i < m->n_gpus; i++) h = hash_place(hash_text(hash_u64(h, m->gpus[i].number), m->gpus[i].name), &m->gpus[i].place);
+  for (uint32_t i = 0; i < m->n_bridges; i++) h = hash_u64(hash_text(h, m->bridges[i].pci), m->bridges[i].pcie);
   return hash_end(h);
 }
 
 static int same_place(const struct topo_place *a, const struct topo_place *b) {
-  return a->numa == b->numa && strcmp(a->pci, b->pci) == 0 && strcmp(a->path, b->path) == 0;
+  return a->numa == b->numa && a->pcie == b->pcie && strcmp(a->pci, b->pci) == 0 && strcmp(a->path, b->path) == 0;
 }
 
 static int same_numa(const struct topo_numa *a, const struct topo_numa *b) {
@@ -209,13 +213,19 @@ static int same_gpu(const struct topo_gpu *a, const struct topo_gpu *b) {
   return a->number == b->number && strcmp(a->name, b->name) == 0 && same_place(&a->place, &b->place);
 }
 
+static int same_bridge(const struct topo_bridge *a, const struct topo_bridge *b) {
+  return a->pcie == b->pcie && strcmp(a->pci, b->pci) == 0;
+}
+
 static int same_machine(const struct topo *t, uint32_t index, const void *key) {
   const struct topo_machine *a = &t->machines[index], *b = key;
-  if (a->memory != b->memory || a->n_numa != b->n_numa || a->n_nics != b->n_nics || a->n_gpus != b->n_gpus) return 0;
+  if (a->memory != b->memory || a->n_numa != b->n_numa || a->n_nics != b->n_nics || a->n_gpus != b->n_gpus || a->n_bridges != b->n_bridges)
+    return 0;
   int same = 1;
   for (uint32_t i = 0; same && i < a->n_numa; i++) same = same_numa(&a->numa[i], &b->numa[i]);
   for (uint32_t i = 0; same && i < a->n_nics; i++) same = same_nic(&a->nics[i], &b->nics[i]);
   for (uint32_t i = 0; same && i < a->n_gpus; i++) same = same_gpu(&a->gpus[i], &b->gpus[i]);
+  for (uint32_t i = 0; same && i < a->n_bridges; i++) same = same_bridge(&a->bridges[i], &b->bridges[i]);
   return same;
 }
 
@@ -235,9 +245,11 @@ static int copy_machine(struct topo_machine *to, const struct topo_machine *from
   to->numa = NULL;
   to->nics = NULL;
   to->gpus = NULL;
+  to->bridges = NULL;
   if (copy_array(&to->numa, from->numa, from->n_numa, sizeof *from->numa) == 0 &&
       copy_array(&to->nics, from->nics, from->n_nics, sizeof *from->nics) == 0 &&
-      copy_array(&to->gpus, from->gpus, from->n_gpus, sizeof *from->gpus) == 0) {
+      copy_array(&to->gpus, from->gpus, from->n_gpus, sizeof *from->gpus) == 0 &&
+      copy_array(&to->bridges, from->bridges, from->n_bridges, sizeof *from->bridges) == 0) {
     return 0;
   }
   topo_machine_free(to);
@@ -245,9 +257,9 @@ static int copy_machine(struct topo_machine *to, const struct topo_machine *from
 }
 
 int topo_add_machine(struct topo *t, const struct topo_machine *m, uint32_t *index, agg_error_t *err) {
-  if (m->n_numa > TOPO_DEVICES_MAX || m->n_nics > TOPO_DEVICES_MAX || m->n_gpus > TOPO_DEVICES_MAX) {
-    return err_set(err, AGG_ELIMIT, "a machine of %u NUMA nodes, %u NICs and %u GPUs: at most %u of each", m->n_numa, m->n_nics, m->n_gpus,
-                   TOPO_DEVICES_MAX);
+  if (MAX_OF(MAX_OF(m->n_numa, m->n_nics), MAX_OF(m->n_gpus, m->n_bridges)) > TOPO_DEVICES_MAX) {
+    return err_set(err, AGG_ELIMIT, "a machine of %u NUMA nodes, %u NICs, %u GPUs and %u PCIe bridges: at most %u of each", m->n_numa,
+                   m->n_nics, m->n_gpus, m->n_bridges, TOPO_DEVICES_MAX);
   }
   uint32_t hash = hash_machine(m);
   uint32_t found = index_find(&t->by_machine, t, hash, same_machine, m);

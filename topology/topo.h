@@ -19,7 +19,7 @@
 #define TOPO_HOSTS_MAX 65536u
 #define TOPO_SWITCHES_MAX 65536u
 #define TOPO_NODES_MAX 65536u  /* workers and servers on all hosts */
-#define TOPO_DEVICES_MAX 256u  /* NUMA nodes, NICs, GPUs: of each, in a machine */
+#define TOPO_DEVICES_MAX 256u  /* NUMA nodes, NICs, GPUs, PCIe bridges: of each, in a machine */
 #define TOPO_CPUS_MAX 8192u    /* CPU numbers are below */
 #define TOPO_BRIDGES_MAX 12u   /* above a PCI device */
 #define TOPO_NUMBER_MAX 65535u /* of a NUMA node, GPU or rail */
@@ -49,6 +49,7 @@ struct topo_place {
   char pci[TOPO_PCI_CAP];   /* "0000:18:00.0" */
   char path[TOPO_PATH_CAP]; /* from the host bridge down to the last bridge above it: "pci0000:15/0000:15:01.0/0000:16:00.0" */
   uint32_t numa;            /* index in the machine's numa[] */
+  uint64_t pcie;            /* bytes a second, each way, of its own PCIe link */
 };
 
 struct topo_numa {
@@ -75,12 +76,19 @@ struct topo_gpu {
   struct topo_place place;
 };
 
+/* A PCI bridge whose link is known: all devices with this bridge in their path share it. One of unknown speed is not there. */
+struct topo_bridge {
+  char pci[TOPO_PCI_CAP];
+  uint64_t pcie; /* bytes a second, each way */
+};
+
 struct topo_machine {
   uint64_t memory; /* bytes in all */
-  uint32_t n_numa, n_nics, n_gpus;
-  struct topo_numa *numa; /* all three owned */
+  uint32_t n_numa, n_nics, n_gpus, n_bridges;
+  struct topo_numa *numa; /* all four owned */
   struct topo_nic *nics;
   struct topo_gpu *gpus;
+  struct topo_bridge *bridges;
 };
 
 struct topo_host {

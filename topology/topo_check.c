@@ -72,7 +72,7 @@ int topo_verify_tree(const struct topo *t, struct topo_fault *fault, agg_error_t
 /* ---- hosts ------------------------------------------------------------------------------------------------------------------------- */
 
 static int place_ok(const struct topo_machine *m, const struct topo_place *p) {
-  return (p->numa == TOPO_NONE || p->numa < m->n_numa) && (p->pci[0] == '\0' || topo_pci_ok(p->pci)) &&
+  return (p->numa == TOPO_NONE || p->numa < m->n_numa) && speed_ok(p->pcie) && (p->pci[0] == '\0' || topo_pci_ok(p->pci)) &&
          (p->path[0] == '\0' || (p->pci[0] != '\0' && topo_path_ok(p->path)));
 }
 
@@ -81,6 +81,8 @@ static int nic_ok(const struct topo_machine *m, const struct topo_nic *n) {
          (n->rdma[0] != '\0' || n->netdev[0] != '\0') && (n->rdma[0] == '\0' || topo_rdma_ok(n->rdma)) &&
          (n->netdev[0] == '\0' || topo_netdev_ok(n->netdev));
 }
+
+static int bridge_ok(const struct topo_bridge *b) { return topo_pci_ok(b->pci) && b->pcie != 0 && speed_ok(b->pcie); }
 
 static int check_machine(const struct topo *t, uint32_t host, struct topo_fault *fault, agg_error_t *err) {
   const struct topo_host *h = &t->hosts[host];
@@ -93,6 +95,9 @@ static int check_machine(const struct topo *t, uint32_t host, struct topo_fault 
   }
   for (uint32_t i = 0; i < m->n_gpus; i++) {
     if (!place_ok(m, &m->gpus[i].place)) return FAULT(TOPO_NONE, host, "host %s: the description of GPU %u is not valid", h->name, i);
+  }
+  for (uint32_t i = 0; i < m->n_bridges; i++) {
+    if (!bridge_ok(&m->bridges[i])) return FAULT(TOPO_NONE, host, "host %s: the description of bridge %u is not valid", h->name, i);
   }
   return AGG_OK;
 }

@@ -19,9 +19,11 @@ static void write_switch(FILE *f, const struct topo *t, const struct topo_switch
 }
 
 static void write_place(FILE *f, const struct topo_machine *m, const struct topo_place *p) {
+  char pcie[TOPO_SPEED_TEXT_CAP];
   if (p->numa != TOPO_NONE) fprintf(f, " numa=%u", m->numa[p->numa].number);
   if (p->pci[0] != '\0') fprintf(f, " pci=%s", p->pci);
   if (p->path[0] != '\0') fprintf(f, " path=%s", p->path);
+  if (p->pcie != 0) fprintf(f, " pcie=%s", topo_speed_text(p->pcie, pcie));
   fputc('\n', f);
 }
 
@@ -46,6 +48,7 @@ static void write_nic(FILE *f, const struct topo_machine *m, const struct topo_n
 }
 
 static void write_machine(FILE *f, const struct topo_machine *m) {
+  char pcie[TOPO_SPEED_TEXT_CAP];
   for (uint32_t i = 0; i < m->n_numa; i++) write_numa(f, &m->numa[i]);
   for (uint32_t i = 0; i < m->n_nics; i++) write_nic(f, m, &m->nics[i]);
   for (uint32_t i = 0; i < m->n_gpus; i++) {
@@ -53,6 +56,8 @@ static void write_machine(FILE *f, const struct topo_machine *m) {
     if (m->gpus[i].name[0] != '\0') fprintf(f, " name=%s", m->gpus[i].name);
     write_place(f, m, &m->gpus[i].place);
   }
+  for (uint32_t i = 0; i < m->n_bridges; i++)
+    fprintf(f, "  bridge %s pcie=%s\n", m->bridges[i].pci, topo_speed_text(m->bridges[i].pcie, pcie));
 }
 
 /* ---- hosts ------------------------------------------------------------------------------------------------------------------------- */

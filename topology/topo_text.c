@@ -1,7 +1,7 @@
 /*
  * Reads the text form, version 1: decides what each line may say and the text of every error in it. A host line opens a block; what it has
- * (numa, nic, gpu lines) is gathered until the block ends, and becomes one machine for all hosts of the line. Names of switches are looked
- * up at the end, so that lines may come in any order; until then the lines that named them are kept.
+ * (numa, nic, gpu, bridge lines) is gathered until the block ends, and becomes one machine for all hosts of the line. Names of switches are
+ * looked up at the end, so that lines may come in any order; until then the lines that named them are kept.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -13,8 +13,8 @@
 #include "base/util.h"
 #include "topology/topo_internal.h"
 
-enum kind { KIND_SWITCH, KIND_HOST, KIND_NUMA, KIND_NIC, KIND_GPU, KIND_COUNT };
-static const char *const KIND_NAMES[KIND_COUNT] = {"switch", "host", "numa", "nic", "gpu"};
+enum kind { KIND_SWITCH, KIND_HOST, KIND_NUMA, KIND_NIC, KIND_GPU, KIND_BRIDGE, KIND_COUNT };
+static const char *const KIND_NAMES[KIND_COUNT] = {"switch", "host", "numa", "nic", "gpu", "bridge"};
 
 /* A line that names a switch: `name` is the parent of `count` switches, or what `count` hosts hang on, from `first` on. "": none. */
 struct reference {
@@ -44,7 +44,7 @@ struct parser {
   int open;
   uint32_t block_first;
   struct topo_machine m;
-  uint32_t cap_numa, cap_nics, cap_gpus;
+  uint32_t cap_numa, cap_nics, cap_gpus, cap_bridges;
   uint32_t nic_lines[TOPO_DEVICES_MAX], gpu_lines[TOPO_DEVICES_MAX];
   struct topo_cpus used; /* the CPUs of the block's NUMA nodes */
 };
@@ -57,6 +57,7 @@ struct parser {
 static struct topo_numa *numa_of(struct parser *p) { return &p->m.numa[p->m.n_numa]; }
 static struct topo_nic *nic_of(struct parser *p) { return &p->m.nics[p->m.n_nics]; }
 static struct topo_gpu *gpu_of(struct parser *p) { return &p->m.gpus[p->m.n_gpus]; }
+static struct topo_bridge *bridge_of(struct parser *p) { return &p->m.bridges[p->m.n_bridges]; }
 static struct topo_place *place_of(struct parser *p, enum kind kind) { return kind == KIND_NIC ? &nic_of(p)->place : &gpu_of(p)->place; }
 
 /* ---- values: each sets what its key means. -1: the value is none ------------------------------------------------------------------- */
@@ -181,6 +182,10 @@ static int set_path(struct parser *p, enum kind kind, const char *v) {
   return topo_path_ok(v) && str_copy(place->path, sizeof place->path, v) ? 0 : -1;
 }
 
+static int set_pcie(struct parser *p, enum kind kind, const char *v) {
+  return take_speed(v, kind == KIND_BRIDGE ? &bridge_of(p)->pcie : &place_of(p, kind)->pcie);
+}
+
 #define SPEED "a speed in bit/s from 1M to 100T, like 100G or 2.5G, or unknown"
 #define MEMORY "bytes from 1M to 1P, like 512G, or unknown"
 #define CPULIST "a list of CPU numbers below 8192, like 0-31,64-95, or unknown"
@@ -210,6 +215,7 @@ static const struct key {
     {"pci", ON(KIND_NIC) | ON(KIND_GPU), set_pci, "a PCI address like 0000:18:00.0, or unknown"},
     {"path", ON(KIND_NIC) | ON(KIND_GPU), set_path,
      "the host bridge and at most 12 bridges, from the top, like pci0000:15/0000:15:01.0, or unknown"},
+    {"pcie", ON(KIND_NIC) | ON(KIND_GPU) | ON(KIND_BRIDGE), set_pcie, SPEED},
 };
 
 /* "cores, cpus and memory" */
@@ -417,6 +423,20 @@ static int read_gpu(struct parser *p, const char *name, char *rest) {
   return rc;
 }
 
+/* One of unknown speed says nothing, and is not kept. */
+static int read_bridge(struct parser *p, const char *name, char *rest) {
+  struct topo_bridge *b = bridge_of(p);
+  *b = (struct topo_bridge){0};
+  if (!topo_pci_ok(name)) return FAIL(p, "bridge %.60s: expected a PCI address like 0000:15:01.0", name);
+  str_copy(b->pci, sizeof b->pci, name);
+  for (uint32_t i = 0; i < p->m.n_bridges; i++) {
+    if (strcmp(p->m.bridges[i].pci, name) == 0) return FAIL(p, "bridge %s is there already in this host: remove one of them", name);
+  }
+  int rc = set_all(p, KIND_BRIDGE, rest);
+  if (rc == AGG_OK) p->m.n_bridges += b->pcie != 0;
+  return rc;
+}
+
 /* A NUMA number becomes an index. */
 static int find_numa(struct parser *p, uint32_t line, struct topo_place *place) {
   if (place->numa == TOPO_NONE) return AGG_OK;
@@ -436,7 +456,7 @@ static int close_block(struct parser *p) {
   for (uint32_t i = 0; rc == AGG_OK && i < p->m.n_gpus; i++) rc = find_numa(p, p->gpu_lines[i], &p->m.gpus[i].place);
   if (rc == AGG_OK) rc = topo_add_machine(&p->t, &p->m, &machine, p->err);
   for (uint32_t i = p->block_first; rc == AGG_OK && i < p->t.n_hosts; i++) p->t.hosts[i].machine = machine;
-  p->m.n_numa = p->m.n_nics = p->m.n_gpus = 0;
+  p->m.n_numa = p->m.n_nics = p->m.n_gpus = p->m.n_bridges = 0;
   p->m.memory = 0;
   memset(&p->used, 0, sizeof p->used);
   return rc;
@@ -446,14 +466,24 @@ static int close_block(struct parser *p) {
 
 static int read_part(struct parser *p, enum kind kind, const char *name, char *rest) {
   struct topo_machine *m = &p->m;
-  uint32_t n = kind == KIND_NUMA ? m->n_numa : kind == KIND_NIC ? m->n_nics : m->n_gpus;
+  uint32_t n = kind == KIND_NUMA ? m->n_numa : kind == KIND_NIC ? m->n_nics : kind == KIND_GPU ? m->n_gpus : m->n_bridges;
   if (!p->open) return FAIL(p, "a %s line belongs to a host: put it below the host's line", KIND_NAMES[kind]);
   if (n == TOPO_DEVICES_MAX) return FAIL(p, "more than %u %s lines in one host", TOPO_DEVICES_MAX, KIND_NAMES[kind]);
-  int rc = kind == KIND_NUMA  ? topo_grow(&m->numa, n, &p->cap_numa, sizeof *m->numa, p->err)
-           : kind == KIND_NIC ? topo_grow(&m->nics, n, &p->cap_nics, sizeof *m->nics, p->err)
-                              : topo_grow(&m->gpus, n, &p->cap_gpus, sizeof *m->gpus, p->err);
-  if (rc != AGG_OK) return rc;
-  return kind == KIND_NUMA ? read_numa(p, name, rest) : kind == KIND_NIC ? read_nic(p, name, rest) : read_gpu(p, name, rest);
+  int rc;
+  switch (kind) {
+    case KIND_NUMA:
+      rc = topo_grow(&m->numa, n, &p->cap_numa, sizeof *m->numa, p->err);
+      return rc == AGG_OK ? read_numa(p, name, rest) : rc;
+    case KIND_NIC:
+      rc = topo_grow(&m->nics, n, &p->cap_nics, sizeof *m->nics, p->err);
+      return rc == AGG_OK ? read_nic(p, name, rest) : rc;
+    case KIND_GPU:
+      rc = topo_grow(&m->gpus, n, &p->cap_gpus, sizeof *m->gpus, p->err);
+      return rc == AGG_OK ? read_gpu(p, name, rest) : rc;
+    default:
+      rc = topo_grow(&m->bridges, n, &p->cap_bridges, sizeof *m->bridges, p->err);
+      return rc == AGG_OK ? read_bridge(p, name, rest) : rc;
+  }
 }
 
 static int read_line(struct parser *p) {
@@ -466,7 +496,7 @@ static int read_line(struct parser *p) {
   }
   unsigned kind = 0;
   while (kind < KIND_COUNT && strcmp(word, KIND_NAMES[kind]) != 0) kind++;
-  if (kind == KIND_COUNT) return FAIL(p, "\"%.60s\" is not known: a line starts with switch, host, numa, nic, gpu or note", word);
+  if (kind == KIND_COUNT) return FAIL(p, "\"%.60s\" is not known: a line starts with switch, host, numa, nic, gpu, bridge or note", word);
   char *name = next_word(&rest);
   if (name == NULL || (strchr(name, '=') != NULL && kind != KIND_NIC)) {
     return FAIL(p, "%s%s%.60s: expected a name or number after \"%s\"", word, name != NULL ? " " : "", name != NULL ? name : "", word);

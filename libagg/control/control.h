@@ -64,6 +64,7 @@ struct control_address {
 struct control_port {
   char name[64];
   uint64_t bytes_per_s; /* each way; 0: unknown */
+  uint8_t by_pcie;      /* that is its part of what the PCIe links let through, less than the port has */
 };
 
 struct control_node {
@@ -126,10 +127,11 @@ struct member_config {
   unsigned char group[CONTROL_GROUP_BYTES];
   char job[AGG_NAME_MAX]; /* for logs and the servers' accounts */
   uint32_t rank, size;
-  const char *servers;                 /* "host:port,..." or "" */
-  const char *plan;                    /* as configured */
-  int strict;                          /* sums in rank order only */
-  int tune;                            /* measured times may change the plan */
+  const char *servers; /* "host:port,..." or "" */
+  const char *plan;    /* as configured */
+  int strict;          /* sums in rank order only */
+  int tune;            /* measured times may change the plan */
+  int private_memory;  /* what this rank's operations are mostly on; one such rank is enough for the plan to be made for it */
   uint32_t lanes, window, chunk_bytes; /* as configured, 0: chosen; differing values of the ranks are AGG_EMISMATCH naming both */
   double timeout_s, join_timeout_s;
   const struct control_node *self; /* borrowed during the call */

@@ -97,7 +97,8 @@ struct group {
   uint32_t first_rank, lanes, window, chunk_bytes;
   char *servers, *plan;
   uint8_t strict, tune;
-  double join_s; /* the shortest of the members' */
+  uint8_t private_memory; /* one that joined says so */
+  double join_s;          /* the shortest of the members' */
   uint64_t deadline_ns;
   struct event *timer;        /* deadline of everything before RUNNING */
   struct event *retry;        /* connecting to servers again */

@@ -164,6 +164,7 @@ static void take_seat(struct session *s, struct group *g, const Ctl__Join *j) {
   g->seats[j->rank].joined = 1;
   g->joined++;
   g->present++;
+  g->private_memory |= j->private_memory != 0;
   if (g->joined == 1 || j->join_s < g->join_s) g->join_s = j->join_s;
   if (g->deadline_ns == 0 || clock_now_ns() + (uint64_t)(j->join_s * 1e9) < g->deadline_ns) group_set_deadline(g, j->join_s);
   LOG_DEBUG(g->c->log, "control: comm %u: rank %u of %u (%s, pid %u) joined", g->setup.comm, j->rank, g->size, j->node->host, j->node->pid);

@@ -71,6 +71,7 @@ static void send_join(struct member *m) {
   j.plan = (char *)(uintptr_t)c->plan;
   j.strict = c->strict != 0;
   j.tune = c->tune != 0;
+  j.private_memory = c->private_memory != 0;
   j.lanes = c->lanes;
   j.window = c->window;
   j.chunk_bytes = c->chunk_bytes;

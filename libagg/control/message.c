@@ -292,6 +292,7 @@ struct message_nodes *message_nodes_make(const struct control_node *nodes, uint3
       ctl__rail__init(rail);
       rail->name = from->ports[k].name;
       rail->bytes_per_s = from->ports[k].bytes_per_s;
+      rail->by_pcie = from->ports[k].by_pcie;
     }
     to->sum_bytes_per_s = from->sum_bytes_per_s;
     to->copy_bytes_per_s = from->copy_bytes_per_s;
@@ -340,6 +341,7 @@ int message_node_take(const Ctl__Node *from, struct control_node *to) {
   for (size_t i = 0; i < from->n_ports; i++) {
     str_copy(to->ports[i].name, sizeof to->ports[i].name, from->ports[i]->name);
     to->ports[i].bytes_per_s = from->ports[i]->bytes_per_s;
+    to->ports[i].by_pcie = from->ports[i]->by_pcie != 0;
   }
   to->sum_bytes_per_s = from->sum_bytes_per_s;
   to->copy_bytes_per_s = from->copy_bytes_per_s;

@@ -74,23 +74,25 @@ static int same_host(const struct control_node *a, const struct control_node *b)
   return strcmp(a->host, b->host) == 0 && a->place == b->place && has_transport(a, "shm") && has_transport(b, "shm");
 }
 
-/* All ways out of the host that its nodes use, each once. 0: one of them is of unknown speed, or there is none. */
-static double host_speed(const struct control_node *nodes, const uint32_t *list, uint32_t n) {
+/* All ways out of the host that its nodes use, each once; unknown where one of them is, or where there is none. */
+static struct fabric_topo_rate host_speed(const struct control_node *nodes, const uint32_t *list, uint32_t n) {
+  static const struct fabric_topo_rate unknown = {.bytes_per_s = FABRIC_UNKNOWN};
   const struct control_port *seen[64];
+  struct fabric_topo_rate all = {0};
   uint32_t n_seen = 0;
-  double sum = 0;
   for (uint32_t i = 0; i < n; i++) {
     for (uint32_t p = 0; p < nodes[list[i]].n_ports; p++) {
       const struct control_port *port = &nodes[list[i]].ports[p];
       uint32_t k = 0;
       while (k < n_seen && strcmp(seen[k]->name, port->name) != 0) k++;
       if (k < n_seen || n_seen == ARRAY_LEN(seen)) continue;
-      if (port->bytes_per_s == 0) return 0;
+      if (port->bytes_per_s == 0) return unknown;
       seen[n_seen++] = port;
-      sum += (double)port->bytes_per_s;
+      all.bytes_per_s += (double)port->bytes_per_s;
+      all.by_pcie |= port->by_pcie;
     }
   }
-  return sum;
+  return n_seen > 0 ? all : unknown;
 }
 
 static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uint32_t *link, agg_error_t *err) {
@@ -114,7 +116,7 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
   const struct topo *t = p->g->c->topo;
   const struct control_node *nodes = p->g->setup.nodes;
   const char *name = nodes[list[0]].host;
-  double speed = 0;
+  struct fabric_topo_rate speed = {.bytes_per_s = FABRIC_UNKNOWN};
   uint32_t parent = FABRIC_CORE, link;
   int rc = AGG_OK;
   if (t != NULL) {
@@ -126,10 +128,11 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
     speed = fabric_topo_speed(topo_machine_of(t, at));
     if (t->hosts[at].on != TOPO_NONE) rc = add_switch(p, t, t->hosts[at].on, &parent, err);
   }
-  if (speed <= 0) speed = host_speed(nodes, list, n);
-  if (rc == AGG_OK) rc = fabric_add_link(&p->fabric, FABRIC_LINK_HOST, parent, name, speed > 0 ? speed : FABRIC_UNKNOWN, &link, err);
+  if (speed.bytes_per_s == FABRIC_UNKNOWN) speed = host_speed(nodes, list, n);
+  if (rc == AGG_OK) rc = fabric_add_link(&p->fabric, FABRIC_LINK_HOST, parent, name, speed.bytes_per_s, &link, err);
   if (rc != AGG_OK) return rc;
   struct fabric_link *l = &p->fabric.link[link];
+  l->by_pcie = speed.by_pcie;
   l->memory_bytes_per_s = FABRIC_UNKNOWN;
   for (uint32_t i = 0; i < n; i++) {
     p->host_link[list[i]] = link;
@@ -156,6 +159,7 @@ static int add_hosts(struct planning *p, agg_error_t *err) {
 
 static int add_nodes(struct planning *p, agg_error_t *err) {
   p->fabric.transport = FABRIC_VERBS;
+  p->fabric.memory = p->g->private_memory ? FABRIC_PRIVATE : FABRIC_REGISTERED;
   for (uint32_t i = 0; i < p->nodes; i++) {
     const struct control_node *n = &p->g->setup.nodes[i];
     int rc = fabric_add_node(&p->fabric, i >= p->g->size, p->host_link[i], err);
@@ -190,8 +194,8 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   struct explain e = {0};
   if (g->c->log == NULL || g->c->log->level < AGG_LOG_INFO) return;
   if (explain_make(r, &g->setup.plan, OP_ALLREDUCE, 16u << 20, &e, NULL) != AGG_OK) return;
-  LOG_INFO(g->c->log, "control: comm %u: plan for an allreduce of 16 MiB: %s%s%s", g->setup.comm, e.reason, e.assumed[0] ? "; " : "",
-           e.assumed);
+  LOG_INFO(g->c->log, "control: comm %u: plan for an allreduce of 16 MiB in %s memory: %s%s%s", g->setup.comm, fabric_memory_name(e.memory),
+           e.reason, e.assumed[0] ? "; " : "", e.assumed);
   explain_fini(&e);
 }
 

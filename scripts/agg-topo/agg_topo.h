@@ -32,7 +32,8 @@ struct args {
   uint32_t workers, servers; /* GIVEN_NONE */
   unsigned op;
   uint64_t bytes;
-  int transport; /* enum fabric_transport; -1: not given */
+  int transport;  /* enum fabric_transport; -1: not given */
+  uint8_t memory; /* enum fabric_memory */
   const char *plan;
   struct cost cost;
   uint32_t lanes, window, chunk_bytes;
@@ -106,5 +107,6 @@ int plan_svg(FILE *to, const struct args *args, const struct planned *p, agg_err
 
 #define WORDS_CAP 64
 const char *speed_words(uint64_t bytes_per_s, char buf[WORDS_CAP]); /* words.c: "400 Gbit/s". Returns buf */
+static inline int pcie_is_slower(const struct topo_nic *nic) { return nic->place.pcie != 0 && nic->place.pcie < nic->speed; }
 
 #endif

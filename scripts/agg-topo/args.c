@@ -28,6 +28,7 @@ enum option_id {
   OPTION_OP,
   OPTION_SIZE,
   OPTION_TRANSPORT,
+  OPTION_MEMORY,
   OPTION_PLAN,
   OPTION_COST,
   OPTION_LANES,
@@ -58,6 +59,7 @@ static const struct option LONG_OPTIONS[] = {
     {"op", required_argument, NULL, OPTION_OP},
     {"size", required_argument, NULL, OPTION_SIZE},
     {"transport", required_argument, NULL, OPTION_TRANSPORT},
+    {"memory", required_argument, NULL, OPTION_MEMORY},
     {"plan", required_argument, NULL, OPTION_PLAN},
     {"cost", required_argument, NULL, OPTION_COST},
     {"lanes", required_argument, NULL, OPTION_LANES},
@@ -125,6 +127,7 @@ void args_help(void) {
       "      --op KIND          allreduce, reduce, broadcast, reduce_scatter, allgather, gather, scatter, barrier; default allreduce\n"
       "      --nic SPEED        of every NIC whose speed is not known, in bit/s: 100G\n"
       "      --transport verbs|tcp      default: verbs where every host has an RDMA port, or nothing is known of the NICs\n"
+      "      --memory registered|private   what the operations are on (AGG_MEMORY); default registered\n"
       "      --plan WHAT        auto, star, direct, ring, tree, hybrid, hier, or by size: 0-32K:tree,32K-:hybrid (AGG_PLAN)\n"
       "      --strict           the same bits whatever is chosen (AGG_REPRODUCIBLE=strict)\n"
       "      --chunk BYTES, --window N, --lanes N   as AGG_CHUNK, AGG_WINDOW, AGG_LANES; default: chosen\n"
@@ -203,6 +206,13 @@ static int take_transport(const char *text, int *to, agg_error_t *err) {
   return AGG_OK;
 }
 
+static int take_memory(const char *text, uint8_t *to, agg_error_t *err) {
+  for (uint8_t kind = FABRIC_REGISTERED; kind <= FABRIC_PRIVATE; kind++) {
+    if (strcmp(text, fabric_memory_name(kind)) == 0) return *to = kind, AGG_OK;
+  }
+  return err_set(err, AGG_EINVAL, "--memory %.64s: expected registered or private", text);
+}
+
 static int take_pin(const char *text, struct args *args, agg_error_t *err) {
   int rc = pin_parse(text, &args->pin, err);
   args->pin_text = text[0] != '\0' ? text : "auto";
@@ -274,6 +284,8 @@ static int take(struct args *args, int option, const char *name, const char *val
       return take_size(value, &args->bytes, err);
     case OPTION_TRANSPORT:
       return take_transport(value, &args->transport, err);
+    case OPTION_MEMORY:
+      return take_memory(value, &args->memory, err);
     case OPTION_PLAN:
       return take_plan(value, args, err);
     case OPTION_COST:

@@ -220,6 +220,7 @@ static int make_fabric(struct making *m, struct fabric *fabric, agg_error_t *err
   if (rc == AGG_OK) rc = fabric_from_topo(fabric, &m->t, err);
   if (rc != AGG_OK) return rc;
   set_threads(m, fabric);
+  fabric->memory = m->args->memory;
   if (m->args->transport >= 0) {
     fabric->transport = (uint8_t)m->args->transport;
   } else if (verbs_are_assumed(m)) {

@@ -42,6 +42,7 @@ static void place(FILE *to, const struct topo_machine *m, const struct topo_plac
   number(to, "numa", known ? m->numa[p->numa].number : 0, known);
   text(to, "pci", p->pci);
   text(to, "path", p->path);
+  number(to, "pcie_bits_per_second", p->pcie * 8, p->pcie != 0);
 }
 
 static void distances(FILE *to, const struct topo_machine *m, const struct topo_place *from, uint32_t n, int to_gpus) {
@@ -74,6 +75,10 @@ static void devices(FILE *to, const struct topo_machine *m) {
     place(to, m, &m->gpus[i].place);
     putc('}', to);
   }
+  fputs("],\n\"bridges\":[", to);
+  for (uint32_t i = 0; i < m->n_bridges; i++)
+    fprintf(to, "%s{\"pci\":\"%s\",\"pcie_bits_per_second\":%" PRIu64 "}", i == 0 ? "\n" : ",\n", m->bridges[i].pci,
+            m->bridges[i].pcie * 8);
   putc(']', to);
 }
 
@@ -152,6 +157,7 @@ void plan_json(FILE *to, const struct planned *p) {
   begin(to);
   text(to, "op", op_kind_name(p->explain.kind));
   number(to, "bytes", p->explain.bytes, 1);
+  text(to, "memory", fabric_memory_name(p->explain.memory));
   number(to, "workers", p->plan.workers, 1);
   number(to, "servers", p->plan.servers, 1);
   number(to, "lanes", p->plan.lanes, 1);

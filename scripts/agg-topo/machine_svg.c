@@ -166,7 +166,7 @@ static const char *rail_colour(uint32_t rail) {
 }
 
 static void draw_nic(const struct drawing *d, const struct topo_nic *n, double x, double y) {
-  char line[WORDS_CAP + 64], speed[WORDS_CAP];
+  char line[2 * WORDS_CAP + 64], speed[WORDS_CAP];
   int down = n->state == TOPO_DOWN;
   svg_box(d->to, x, y, BOX_W, BOX_H, 4, down ? SVG_PALE : SVG_NIC, down ? SVG_LINE : SVG_NIC_EDGE, 1);
   svg_box(d->to, x, y, 6, BOX_H, 2, rail_colour(n->rail), "none", 0);
@@ -178,7 +178,8 @@ static void draw_nic(const struct drawing *d, const struct topo_nic *n, double x
   }
   svg_text_in(d->to, x + 12, y + 16, 12, SVG_START, ink, 1, BOX_W - 18, line);
   int n_speed = snprintf(line, sizeof line, "%s", speed_words(n->speed, speed));
-  if (n->state != TOPO_STATE_UNKNOWN) (void)snprintf(line + n_speed, sizeof line - (size_t)n_speed, ", %s", topo_state_name(n->state));
+  if (n->state != TOPO_STATE_UNKNOWN) n_speed += snprintf(line + n_speed, sizeof line - (size_t)n_speed, ", %s", topo_state_name(n->state));
+  if (pcie_is_slower(n)) (void)snprintf(line + n_speed, sizeof line - (size_t)n_speed, ", PCIe %s", speed_words(n->place.pcie, speed));
   svg_text_in(d->to, x + 12, y + 30, 11, SVG_START, ink, 0, BOX_W - 18, line);
   int used = n->rail == TOPO_NONE ? 0 : snprintf(line, sizeof line, "rail %u, ", n->rail);
   (void)snprintf(line + used, sizeof line - (size_t)used, "%s", n->place.pci[0] != '\0' ? n->place.pci : topo_link_name(n->link));

@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 #include "scripts/agg-topo/agg_topo.h"
+#include "topology/fabric_topo.h"
 
 #define WIDTH 120u
 
@@ -73,6 +74,17 @@ static void print_numa(FILE *to, const struct topo_machine *m) {
   }
 }
 
+/* Where PCIe links limit the NICs that carry, also those that several of them share. */
+static void print_flow(FILE *to, const struct topo_machine *m) {
+  struct fabric_topo_rate rate = fabric_topo_speed(m);
+  char flow[WORDS_CAP], sum[WORDS_CAP];
+  uint64_t ports = 0;
+  if (!rate.by_pcie) return;
+  for (uint32_t i = 0; i < m->n_nics; i++) ports += fabric_topo_carries(m, &m->nics[i]) ? m->nics[i].speed : 0;
+  fprintf(to, "PCIe lets through %s of the %s that these ports carry together.\n", speed_words((uint64_t)rate.bytes_per_s, flow),
+          speed_words(ports, sum));
+}
+
 static void print_nics(FILE *to, const struct topo_machine *m) {
   char rail[16], numa[16], speed[WORDS_CAP];
   if (m->n_nics == 0) return;
@@ -84,9 +96,12 @@ static void print_nics(FILE *to, const struct topo_machine *m) {
     (void)snprintf(name, sizeof name, "NIC%u", i);
     number_or_unknown(rail, sizeof rail, n->rail);
     numa_text(m, n->place.numa, numa, sizeof numa);
-    fprintf(to, "%-6s %-16s %-15s %-11s %-14s %-8s %4s %4s  %s\n", name, known(n->rdma), known(n->netdev), topo_link_name(n->link),
+    fprintf(to, "%-6s %-16s %-15s %-11s %-14s %-8s %4s %4s  %s", name, known(n->rdma), known(n->netdev), topo_link_name(n->link),
             n->speed == 0 ? "unknown" : speed_words(n->speed, speed), topo_state_name(n->state), rail, numa, known(n->place.pci));
+    if (pcie_is_slower(n)) fprintf(to, ", PCIe link of %s", speed_words(n->place.pcie, speed));
+    putc('\n', to);
   }
+  print_flow(to, m);
 }
 
 static void print_gpus(FILE *to, const struct topo_machine *m) {

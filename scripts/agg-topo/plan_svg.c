@@ -41,8 +41,8 @@ static double head(FILE *to, const struct page *g) {
   char text[EXPLAIN_NAME_MAX + 128], words[WORDS_CAP], more[WORDS_CAP];
   double wide = g->width - 2 * MARGIN;
   if (to != NULL) {
-    (void)snprintf(text, sizeof text, "%s of %s: %s", op_kind_name(e->kind), explain_bytes((double)e->bytes, words, WORDS_CAP),
-                   g->row->name);
+    (void)snprintf(text, sizeof text, "%s of %s in %s memory: %s", op_kind_name(e->kind), explain_bytes((double)e->bytes, words, WORDS_CAP),
+                   fabric_memory_name(e->memory), g->row->name);
     svg_text_in(to, MARGIN, 34, 18, SVG_START, SVG_INK, 1, wide, text);
     (void)snprintf(text, sizeof text, "%u workers, %u servers; predicted %s; %u lanes, window of %u chunks of %s", g->p->plan.workers,
                    g->p->plan.servers, explain_seconds(g->row->time.seconds, more, WORDS_CAP), g->p->plan.lanes, g->p->plan.window,

@@ -69,6 +69,8 @@ START_TEST(a_bad_configuration_is_refused_by_the_fields_name) {
   REFUSE_CONFIG(strcpy(c.plan, "0-32K:tree"), "plan");
   REFUSE_CONFIG(strcpy(c.reproducible, "yes"), "reproducible");
   REFUSE_CONFIG(strcpy(c.tune, "no"), "tune");
+  REFUSE_CONFIG(strcpy(c.memory, "auto"), "memory");
+  REFUSE_CONFIG(memset(c.memory, 'x', sizeof c.memory), "memory");
   REFUSE_CONFIG(strcpy(c.cost, "hop_tcp=20"), "cost");
   REFUSE_CONFIG(memset(c.job, 'x', sizeof c.job), "job");
   REFUSE_CONFIG(memset(c.servers, 'x', sizeof c.servers), "servers");

@@ -5,10 +5,12 @@
 #include <check.h>
 
 #include "tests/lib/simnet.h"
+#include "topology/cost_internal.h"
 
 #define STEPS_MAX 1000000u
 #define COUNT 300u /* several chunks of 256 bytes, on several slots, more than once */
 #define BYTES (COUNT * 4u)
+#define EVEN 3840u /* 60 chunks: as many for each of 2 to 6 trees */
 
 static const unsigned kinds[] = {OP_ALLREDUCE, OP_REDUCE, OP_BROADCAST, OP_ALLGATHER, OP_REDUCE_SCATTER, OP_GATHER, OP_SCATTER, OP_BARRIER};
 
@@ -101,6 +103,52 @@ START_TEST(a_root_sends_from_the_childrens_slots) {
 }
 END_TEST
 
+/* The planner's model of copies, held against what planes copy: node by node, for all operations. */
+static void expect_predicted(const struct simnet *net, const struct fabric *f, unsigned kind, const char *where) {
+  struct cost cost;
+  struct cost_loads l = {0};
+  cost_init(&cost);
+  ck_assert_int_eq(cost_loads_of(&cost, f, &net->setup.plan.forest[0], kind, 0, &l, NULL), AGG_OK);
+  for (uint32_t n = 0; n < net->n_nodes; n++) {
+    double copied = (double)node_stats((struct simnet *)(uintptr_t)net, n).copy_bytes, predicted = l.copied[n] * EVEN * 4;
+    ck_assert_msg(copied - predicted < 1 && predicted - copied < 1, "%s, node %u: %g bytes are copied, %g predicted", where, n, copied,
+                  predicted);
+  }
+  cost_loads_fini(&l);
+}
+
+START_TEST(copies_are_those_that_the_planner_counts) {
+  static const struct {
+    unsigned forest;
+    uint32_t workers, servers;
+  } rows[] = {{FOREST_STAR, 3, 1}, {FOREST_STAR, 4, 2}, {FOREST_DIRECT, 3, 0}, {FOREST_DIRECT, 2, 0}, {FOREST_RING, 5, 0},
+              {FOREST_RING, 2, 0}, {FOREST_TREE, 6, 0}, {FOREST_DTREE, 5, 0},  {FOREST_TREE, 1, 0}};
+  for (unsigned k = 0; k < ARRAY_LEN(kinds); k++) {
+    int blocks = kinds[k] == OP_ALLGATHER || kinds[k] == OP_REDUCE_SCATTER;
+    struct simnet_setup setup;
+    struct fabric f;
+    char where[96];
+    if (blocks && (rows[_i].forest == FOREST_TREE || rows[_i].forest == FOREST_DTREE)) continue; /* the model takes all blocks for alike */
+    simnet_setup_init(&setup, 5, rows[_i].forest, rows[_i].workers, rows[_i].servers);
+    setup.caps[0] = 0;
+    setup.sim.map = SIM_MAP_NEVER;
+    setup.memory = SIMNET_NONE;
+    struct simnet *net = simnet_start(&setup);
+    ck_assert_int_eq(fabric_flat(&f, rows[_i].workers, rows[_i].servers, 1e9, NULL), AGG_OK);
+    f.transport = FABRIC_VERBS;
+    f.memory = FABRIC_PRIVATE;
+    struct op_desc d = {.kind = (uint8_t)kinds[k], .dtype = AGG_F32, .count = kinds[k] == OP_BARRIER ? 0 : EVEN};
+    d.root = cost_case_of(&net->setup.plan.forest[0], kinds[k]).root;
+    simnet_post_all(net, simnet_op_add(net, &d, 0, 0, UINT64_MAX), sim_now(net->world));
+    run_all(net);
+    (void)snprintf(where, sizeof where, "row %d, %s", _i, op_kind_name(kinds[k]));
+    expect_predicted(net, &f, kinds[k], where);
+    fabric_fini(&f);
+    simnet_free(net);
+  }
+}
+END_TEST
+
 START_TEST(memory_is_announced) {
   static const uint32_t all = TP_CAP_ANY_SOURCE | TP_CAP_CHEAP_REG;
   for (unsigned shape = 0; shape < ARRAY_LEN(shapes); shape++) {
@@ -129,6 +177,7 @@ Suite *make_suite(void) {
   tcase_add_loop_test(tc, other_memory_passes_through, 0, 5);
   tcase_add_loop_test(tc, once_each_way, 0, 4);
   tcase_add_test(tc, a_root_sends_from_the_childrens_slots);
+  tcase_add_loop_test(tc, copies_are_those_that_the_planner_counts, 0, 9);
   tcase_add_test(tc, memory_is_announced);
   suite_add_tcase(suite, tc);
   return suite;

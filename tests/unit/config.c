@@ -98,7 +98,7 @@ START_TEST(every_variable_reaches_its_field) {
       "AGG_RANK=2 AGG_SIZE=4 AGG_LOCAL_RANK=1 AGG_JOB=night AGG_SERVERS=a:1,[::1]:2,c AGG_COORDINATOR=h:70 AGG_TOKEN=s3 AGG_TOKEN_FILE=/t");
   envs(
       "AGG_BIND=10.0.0.1 AGG_TRANSPORT=tcp AGG_PLAN=ring AGG_CHUNK=64K AGG_WINDOW=8 AGG_LANES=3 AGG_REACTORS=2 AGG_SPIN_US=7 "
-      "AGG_PIN=3,5-6");
+      "AGG_PIN=3,5-6 AGG_MEMORY=private");
   envs(
       "AGG_DEVICES=mlx5_0:1,rxe-a.b AGG_GID_INDEX=3 AGG_TRAFFIC_CLASS=106 AGG_SERVICE_LEVEL=0 AGG_MTU=1024 AGG_ACK_TIMEOUT=31 "
       "AGG_RETRY_COUNT=1");
@@ -115,6 +115,7 @@ START_TEST(every_variable_reaches_its_field) {
   ck_assert_str_eq(c.plan, "ring");
   ck_assert(c.chunk_bytes == 65536 && c.window == 8 && c.lanes == 3 && c.reactors == 2 && c.spin_us == 7);
   ck_assert_str_eq(c.pin, "3,5-6");
+  ck_assert_str_eq(c.memory, "private");
   ck_assert_uint_eq(c.memory_limit, 3ull << 30);
   ck_assert_str_eq(c.devices, "mlx5_0:1,rxe-a.b");
   ck_assert(c.gid_index == 3 && c.traffic_class == 106 && c.service_level == 0);
@@ -131,6 +132,8 @@ START_TEST(every_choice_is_taken) {
                                  {"AGG_PLAN", "0-32K:tree,32K-:hybrid"},
                                  {"AGG_REPRODUCIBLE", "strict"},
                                  {"AGG_TUNE", "off"},
+                                 {"AGG_MEMORY", "registered"},
+                                 {"AGG_MEMORY", "private"},
                                  {"AGG_COST", "hop_tcp=20us"},
                                  {"AGG_PLAN", "star"},
                                  {"AGG_PLAN", "direct"},
@@ -172,6 +175,7 @@ START_TEST(bad_values_are_refused_by_name_value_and_expectation) {
       {"AGG_PLAN", "0-32K:tree", "AGG_PLAN=0-32K:tree: "},
       {"AGG_REPRODUCIBLE", "yes", "AGG_REPRODUCIBLE=yes: expected off or strict"},
       {"AGG_TUNE", "on", "AGG_TUNE=on: expected auto or off"},
+      {"AGG_MEMORY", "auto", "AGG_MEMORY=auto: expected registered or private"},
       {"AGG_COST", "hop_tcp=20", "AGG_COST: "},
       {"AGG_CHUNK", "1000", "AGG_CHUNK=1000: expected bytes from 1K to 16M"},
       {"AGG_CHUNK", "960", "multiples of 64"},

@@ -182,6 +182,54 @@ START_TEST(lanes_follow_the_rails) {
 }
 END_TEST
 
+/* The plan's bound is that of the slowest host: all its ports together, as fast as the ranks say that PCIe lets them be. */
+START_TEST(ports_of_a_host_count_together) {
+  init(2);
+  for (uint32_t i = 0; i < 2; i++) {
+    (void)snprintf(m[i].self.host, sizeof m[i].self.host, "host%u", i);
+    m[i].self.n_ports = 2;
+    m[i].self.ports[0] = (struct control_port){.name = "mlx5_0:1", .bytes_per_s = 10000000000};
+    m[i].self.ports[1] = (struct control_port){.name = "mlx5_1:1", .bytes_per_s = i == 0 ? 10000000000 : 2500000000, .by_pcie = i != 0};
+    rig_join(&m[i]);
+  }
+  for (uint32_t i = 0; i < 2; i++) {
+    rig_joined(&m[i]);
+    ck_assert_msg(m[i].rc == AGG_OK, "%s", m[i].err.text);
+    double payload = 1 / (m[i].setup.plan.bound * 12500000000); /* of the line's bytes */
+    ck_assert_msg(payload > 0.9 && payload < 1, "%g", payload);
+    ck_assert(!m[i].setup.nodes[0].ports[1].by_pcie && m[i].setup.nodes[1].ports[1].by_pcie);
+  }
+  end(2);
+}
+END_TEST
+
+/* Seconds that the plan of two ranks on one host, each with its kind of memory, predicts for the largest allreduce. */
+static double predicted_with(int first, int second) {
+  init(2);
+  m[0].config.private_memory = first;
+  m[1].config.private_memory = second;
+  for (uint32_t i = 0; i < 2; i++) {
+    (void)snprintf(m[i].self.host, sizeof m[i].self.host, "host");
+    rig_join(&m[i]);
+  }
+  for (uint32_t i = 0; i < 2; i++) {
+    rig_joined(&m[i]);
+    ck_assert_msg(m[i].rc == AGG_OK, "%s", m[i].err.text);
+  }
+  double seconds = m[0].setup.plan.predicted[PLAN_SIZES - 1][0];
+  end(2);
+  return seconds;
+}
+
+/* Ranks need not agree about it: one with private memory is enough for all to be planned for it. */
+START_TEST(one_rank_with_private_memory_is_enough) {
+  double registered = predicted_with(0, 0), private = predicted_with(1, 1);
+  ck_assert(registered > 0 && private > registered * 1.1);
+  ck_assert_double_eq(predicted_with(0, 1), private);
+  ck_assert_double_eq(predicted_with(1, 0), private);
+}
+END_TEST
+
 static void disagree(void (*change)(struct member_config *c), const char *a, const char *b) {
   init(2);
   change(&m[1].config);
@@ -542,6 +590,8 @@ Suite *make_suite(void) {
   tcase_add_test(join, missing_ranks_are_named);
   tcase_add_loop_test(join, one_host_is_name_and_place, 0, 4);
   tcase_add_loop_test(join, lanes_follow_the_rails, 0, 4);
+  tcase_add_test(join, ports_of_a_host_count_together);
+  tcase_add_test(join, one_rank_with_private_memory_is_enough);
   tcase_add_test(join, ranks_that_disagree);
   tcase_add_test(join, who_comes_after_a_mismatch_hears_of_it_once);
   tcase_add_test(join, a_rank_taken_twice_is_refused_alone);

@@ -147,6 +147,9 @@ static struct control_setup make_setup(uint32_t workers, uint32_t servers) {
     n->reactors = 2;
     n->rails = 3;
     n->place = i * 0x123456789abcdefu;
+    n->n_ports = 2;
+    n->ports[0] = (struct control_port){.name = "mlx5_0:1", .bytes_per_s = 25000000000 + i};
+    n->ports[1] = (struct control_port){.name = "mlx5_1:1", .bytes_per_s = 15750000000, .by_pcie = 1};
     n->n_addresses = 2;
     n->addresses = calloc(2, sizeof *n->addresses);
     for (uint32_t k = 0; k < 2; k++) {
@@ -191,6 +194,12 @@ START_TEST(setup_there_and_back) {
     ck_assert_str_eq(t.nodes[i].host, s.nodes[i].host);
     ck_assert_uint_eq(t.nodes[i].rails, 3);
     ck_assert_uint_eq(t.nodes[i].place, s.nodes[i].place);
+    ck_assert_uint_eq(t.nodes[i].n_ports, 2);
+    for (uint32_t k = 0; k < 2; k++) {
+      ck_assert_str_eq(t.nodes[i].ports[k].name, s.nodes[i].ports[k].name);
+      ck_assert_uint_eq(t.nodes[i].ports[k].bytes_per_s, s.nodes[i].ports[k].bytes_per_s);
+      ck_assert_uint_eq(t.nodes[i].ports[k].by_pcie, k);
+    }
     ck_assert_mem_eq(t.nodes[i].addresses, s.nodes[i].addresses, 2 * sizeof(struct control_address));
   }
   message_free(m);

@@ -40,11 +40,12 @@ static double limit(const struct cost_profile *p, double bytes) {
   return t;
 }
 
-/* A rack whose server is the root has a level less than the others; the closed form lets its leaders wait for the rest. */
-static void same_profile(const struct forest *f, const struct cost_profile *a, const struct cost_profile *b, int weighted,
+/* A rack whose server is the root has a level less than the others; the closed form lets its leaders wait for the rest. uneven: levels of a
+ * ring are not alike. */
+static void same_profile(const struct forest *f, const struct cost_profile *a, const struct cost_profile *b, int uneven,
                          const char *where) {
   int exact = 1;
-  for (uint32_t i = 0; i < f->n_parts; i++) exact &= f->part[i].kind != FOREST_RACK && !(f->part[i].kind == FOREST_RING && weighted);
+  for (uint32_t i = 0; i < f->n_parts; i++) exact &= f->part[i].kind != FOREST_RACK && !(f->part[i].kind == FOREST_RING && uneven);
   for (double bytes = 0; bytes < 2e6; bytes = bytes * 16 + 1) same("limit", 0, limit(a, bytes), limit(b, bytes), where);
   if (!exact) return;
   same("hops", 0, a->hops, b->hops, where);
@@ -52,12 +53,12 @@ static void same_profile(const struct forest *f, const struct cost_profile *a, c
   same("first piece", 0, a->first.piece, b->first.piece, where);
 }
 
-static void compare(const struct cost *cost, const struct fabric *f, const struct forest *forest, int weighted, uint64_t seed) {
+static void compare_with(const struct cost *cost, const struct fabric *f, const struct forest *forest, int uneven, uint64_t seed) {
   char where[160], name[64];
   agg_error_t err = {0};
   for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) {
-    snprintf(where, sizeof where, "seed %llu, %s, %s, %u+%u", (unsigned long long)seed, forest_name(forest, name, sizeof name),
-             op_kind_name(kind), f->workers, f->servers);
+    snprintf(where, sizeof where, "seed %llu, %s, %s, %u+%u, %s", (unsigned long long)seed, forest_name(forest, name, sizeof name),
+             op_kind_name(kind), f->workers, f->servers, fabric_memory_name(f->memory));
     struct cost_loads a = {0}, b = {0};
     ck_assert_int_eq(cost_loads_of(cost, f, forest, kind, 0, &a, &err), AGG_OK);
     ck_assert_int_eq(cost_loads_of(cost, f, forest, kind, 1, &b, &err), AGG_OK);
@@ -67,8 +68,14 @@ static void compare(const struct cost *cost, const struct fabric *f, const struc
     struct cost_profile p, q;
     ck_assert_int_eq(cost_profile(cost, f, forest, kind, &p, &err), AGG_OK);
     ck_assert_int_eq(cost_walk(cost, f, forest, kind, &q, &err), AGG_OK);
-    same_profile(forest, &p, &q, weighted, where);
+    same_profile(forest, &p, &q, uneven, where);
   }
+}
+
+static void compare(const struct cost *cost, struct fabric *f, const struct forest *forest, int weighted, uint64_t seed) {
+  for (f->memory = FABRIC_REGISTERED; f->memory <= FABRIC_PRIVATE; f->memory++)
+    compare_with(cost, f, forest, weighted || f->memory == FABRIC_PRIVATE, seed);
+  f->memory = FABRIC_REGISTERED;
 }
 
 /* ---- what forests need ------------------------------------------------------------------------------------------------------------- */

@@ -215,6 +215,49 @@ START_TEST(what_a_machine_does_not_tell_is_said) {
 }
 END_TEST
 
+/* ---- PCIe links ---------------------------------------------------------------------------------------------------------------------- */
+
+#define NIC_AT(speed) "[15b3:1017] [0000:0000] 00\" pci_link_speed=\"" speed "\""
+#define PORT_AT(vendor, speed) vendor "] [0000:0000] 00\" pci_link_speed=\"" speed "\""
+
+START_TEST(a_link_of_which_nothing_is_known_is_said) {
+  static const char *const NOTHING[] = {NIC_AT("0.000000"), NIC_AT("-15.753846"), NIC_AT("1e30"), NIC_AT("nan")};
+  for (size_t i = 0; i < ARRAY_LEN(NOTHING); i++) {
+    struct topo t;
+    discover_changed(DATA "two-socket.xml", NIC_AT("15.753846"), NOTHING[i], &t);
+    const struct topo_machine *machine = topo_machine_of(&t, 0);
+    ck_assert_uint_eq(machine->nics[0].place.pcie, 0);
+    ck_assert_uint_eq(machine->nics[1].place.pcie, 126031 * G / 1000);
+    ck_assert(says(&t, "the speed of the PCIe link is unknown of 1 of the NICs (mlx5_0:1 the first): it is taken not to limit them"));
+    topo_fini(&t);
+  }
+}
+END_TEST
+
+/* The port above a NIC: one as fast as the NIC's own link cannot limit, and QEMU's say what nobody promises. */
+START_TEST(bridges_that_can_limit) {
+  static const struct {
+    const char *port;
+    uint32_t bridges;
+    uint64_t speed;
+  } CASES[] = {
+      {PORT_AT("8086:2030", "15.753846"), 1, 0}, {PORT_AT("8086:2030", "31.507692"), 1, 0}, {PORT_AT("8086:2030", "7.876923"), 2, 63015},
+      {PORT_AT("8086:2030", "0.000000"), 1, 0},  {PORT_AT("1b36:000c", "0.250000"), 1, 0},
+  };
+  for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+    struct topo t;
+    discover_changed(DATA "two-socket.xml", PORT_AT("8086:2030", "15.753846"), CASES[i].port, &t);
+    const struct topo_machine *machine = topo_machine_of(&t, 0);
+    ck_assert_uint_eq(machine->n_bridges, CASES[i].bridges);
+    ck_assert_str_eq(machine->bridges[0].pci, "0000:00:1c.0"); /* above the two ports of eno1 and eno2 */
+    ck_assert_uint_eq(machine->bridges[0].pcie, 16 * G);
+    if (CASES[i].bridges > 1) ck_assert_str_eq(machine->bridges[1].pci, "0000:3a:00.0");
+    if (CASES[i].bridges > 1) ck_assert_uint_eq(machine->bridges[1].pcie, CASES[i].speed * G / 1000);
+    topo_fini(&t);
+  }
+}
+END_TEST
+
 /* ---- NICs of made-up trees --------------------------------------------------------------------------------------------------------- */
 
 static void netdev(const char *name, const char *link, const char *type, const char *state, const char *speed) {
@@ -334,6 +377,7 @@ START_TEST(speeds_and_states_come_from_sysfs) {
   const struct topo_nic *n = nic(machine, "mlx5_0:1");
   ck_assert_str_eq(n->netdev, "ens1np0");
   ck_assert_uint_eq(n->speed, 100 * G);
+  ck_assert_uint_eq(n->place.pcie, 126031 * G / 1000);
   ck_assert_int_eq(n->state, TOPO_UP);
   ck_assert_int_eq(n->link, TOPO_ROCE);
   ck_assert_uint_eq(n->rail, 0);
@@ -617,6 +661,8 @@ Suite *make_suite(void) {
   tcase_add_test(recorded, memory_that_is_not_allowed_is_left_out);
   tcase_add_test(recorded, a_machine_without_a_name);
   tcase_add_test(recorded, what_a_machine_does_not_tell_is_said);
+  tcase_add_test(recorded, a_link_of_which_nothing_is_known_is_said);
+  tcase_add_test(recorded, bridges_that_can_limit);
   tcase_add_test(recorded, this_machine);
   tcase_add_test(recorded, cores_outside_the_binding_are_left_out);
   suite_add_tcase(suite, recorded);

@@ -81,15 +81,52 @@ END_TEST
 START_TEST(rdma_ports_carry_alone) {
   struct topo_nic n[] = {nic("mlx5_0:1", "eth0", 100, TOPO_UP), nic("mlx5_1:1", "eth1", 200, TOPO_UP), nic("", "eno1", 0, TOPO_UP)};
   struct topo_machine m = {.n_nics = 3, .nics = n};
-  ck_assert_double_eq(fabric_topo_speed(&m), 300);
+  ck_assert_double_eq(fabric_topo_speed(&m).bytes_per_s, 300);
   ck_assert(fabric_topo_carries(&m, &n[0]) && fabric_topo_carries(&m, &n[1]) && !fabric_topo_carries(&m, &n[2]));
   n[0].state = n[1].state = TOPO_DOWN;
   ck_assert(!fabric_topo_carries(&m, &n[0]) && fabric_topo_carries(&m, &n[2]));
-  ck_assert_double_eq(fabric_topo_speed(&m), FABRIC_UNKNOWN);
+  ck_assert_double_eq(fabric_topo_speed(&m).bytes_per_s, FABRIC_UNKNOWN);
   n[2].speed = 7;
-  ck_assert_double_eq(fabric_topo_speed(&m), 7);
+  ck_assert_double_eq(fabric_topo_speed(&m).bytes_per_s, 7);
   m.n_nics = 0;
-  ck_assert_double_eq(fabric_topo_speed(&m), FABRIC_UNKNOWN);
+  ck_assert_double_eq(fabric_topo_speed(&m).bytes_per_s, FABRIC_UNKNOWN);
+}
+END_TEST
+
+/* Next to a slow link the host's rate, and what limits it, are PCIe's. */
+START_TEST(pcie_limits_a_host) {
+  struct topo t;
+  struct fabric f;
+  topo_init(&t);
+  uint32_t top = add_switch(&t, "top", TOPO_NONE, 0, 0);
+  struct topo_nic slow[] = {nic("mlx5_0:1", "eth0", 100, TOPO_UP), nic("mlx5_1:1", "eth1", 100, TOPO_UP)}, fast[] = {slow[0], slow[1]};
+  slow[1].place.pcie = 60;
+  fast[1].place.pcie = 100;
+  add_host(&t, "slow", top, slow, 2, 1, 0);
+  add_host(&t, "fast", top, fast, 2, 1, 0);
+  ck_assert_int_eq(fabric_from_topo(&f, &t, NULL), AGG_OK);
+  const struct fabric_link *a = &f.link[f.node[0].host], *b = &f.link[f.node[1].host];
+  ck_assert(a->bytes_per_s == 160 && a->by_pcie && b->bytes_per_s == 200 && !b->by_pcie);
+  char text[64];
+  struct cost_time time = {.what = COST_LINK_UP, .at = f.node[0].host};
+  ck_assert_str_eq(cost_bottleneck(&f, &time, text, sizeof text), "PCIe of slow, out");
+  time = (struct cost_time){.what = COST_LINK_DOWN, .at = f.node[1].host};
+  ck_assert_str_eq(cost_bottleneck(&f, &time, text, sizeof text), "NIC of fast, in");
+  fabric_fini(&f);
+  topo_fini(&t);
+}
+END_TEST
+
+/* A link cannot make a port's unknown speed known; one that is down does not count. */
+START_TEST(pcie_of_what_does_not_carry) {
+  struct topo_nic n[] = {nic("mlx5_0:1", "", 100, TOPO_UP), nic("mlx5_1:1", "", 100, TOPO_DOWN)};
+  struct topo_machine m = {.n_nics = 2, .nics = n};
+  n[1].place.pcie = 10;
+  ck_assert(fabric_topo_speed(&m).bytes_per_s == 100 && !fabric_topo_speed(&m).by_pcie);
+  n[0].place.pcie = 50;
+  ck_assert(fabric_topo_speed(&m).bytes_per_s == 50 && fabric_topo_speed(&m).by_pcie);
+  n[0].speed = 0;
+  ck_assert(fabric_topo_speed(&m).bytes_per_s == FABRIC_UNKNOWN && !fabric_topo_speed(&m).by_pcie);
 }
 END_TEST
 
@@ -129,6 +166,8 @@ Suite *make_suite(void) {
   tcase_add_test(c, hosts_hang_on_their_switches);
   tcase_add_test(c, verbs_where_all_have_a_port);
   tcase_add_test(c, rdma_ports_carry_alone);
+  tcase_add_test(c, pcie_limits_a_host);
+  tcase_add_test(c, pcie_of_what_does_not_carry);
   tcase_add_test(c, threads_without_a_lane_do_not_count);
   tcase_add_test(c, servers_alone_are_no_cluster);
   suite_add_tcase(s, c);

@@ -65,6 +65,33 @@ START_TEST(unequal_servers_get_what_their_nics_carry) {
 }
 END_TEST
 
+/* Where copies of private memory are all that limits, a worker with the share s copies 2 (1 - s) + (n - 1) s over verbs, and a server
+ * nothing; within a host, without servers, it puts (1 - s) + (n - 1) s and copies (1 - s). */
+START_TEST(private_memory_is_the_workers_work) {
+  static const struct {
+    uint32_t n, k;
+    int one_host;
+    double worker, seconds;
+  } rows[] = {{8, 2, 0, 0, 2}, {8, 0, 0, 0.125, 2.625}, {2, 1, 0, 0.5, 1.5}, {8, 0, 1, 0.125, 2.625}, {2, 0, 1, 0.5, 1.5}};
+  static const uint32_t together[8] = {0};
+  for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    uint32_t n = rows[i].n, k = rows[i].k;
+    struct cost cost = links_only();
+    struct fabric f;
+    double share[16], seconds;
+    cost.copy = 1e9;
+    ck_assert_int_eq(rows[i].one_host ? fabric_of_hosts(&f, n, k, together, NULL) : fabric_flat(&f, n, k, 0, NULL), AGG_OK);
+    f.transport = FABRIC_VERBS;
+    f.memory = FABRIC_PRIVATE;
+    free_of_limits(&f, &cost);
+    ck_assert_int_eq(solve_shares(&cost, &f, SOLVE_SERVERS | SOLVE_WORKERS, share, &seconds, NULL), AGG_OK);
+    near(seconds * 1e9, rows[i].seconds, 1e-6, "time", n, k);
+    for (uint32_t w = 0; w < n; w++) ck_assert_double_eq_tol(share[w], rows[i].worker, 1e-6);
+    fabric_fini(&f);
+  }
+}
+END_TEST
+
 START_TEST(no_server_no_star) {
   struct cost cost = links_only();
   struct fabric f;
@@ -213,6 +240,7 @@ Suite *make_suite(void) {
   tcase_set_timeout(c, 120);
   tcase_add_test(c, hybrid_is_the_closed_form);
   tcase_add_test(c, unequal_servers_get_what_their_nics_carry);
+  tcase_add_test(c, private_memory_is_the_workers_work);
   tcase_add_test(c, no_server_no_star);
   tcase_add_loop_test(c, no_search_finds_better, 0, 10);
   tcase_add_test(c, two_roots_are_solved_exactly);

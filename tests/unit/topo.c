@@ -28,6 +28,14 @@ START_TEST(machines_that_are_equal_are_one) {
   ck_assert_uint_eq(t.hosts[0].machine, t.hosts[1].machine);
   ck_assert_uint_ne(t.hosts[0].machine, t.hosts[2].machine);
   topo_fini(&t);
+  topotext_parse(
+      "topo 1\nhost a\nnic e pcie=2G\nbridge 0000:15:01.0 pcie=2G\nhost b\nnic e pcie=2G\nbridge 0000:15:01.0 pcie=2G\n"
+      "host c\nnic e pcie=4G\nbridge 0000:15:01.0 pcie=2G\nhost d\nnic e pcie=2G\nbridge 0000:15:01.0 pcie=4G\n"
+      "host e\nnic e pcie=2G\nbridge 0000:15:02.0 pcie=2G\nhost f\nnic e pcie=2G\n",
+      &t);
+  ck_assert_uint_eq(t.n_machines, 5);
+  ck_assert_uint_eq(t.hosts[0].machine, t.hosts[1].machine);
+  topo_fini(&t);
 }
 END_TEST
 
@@ -44,6 +52,8 @@ START_TEST(adding_what_cannot_be_changes_nothing) {
   ck_assert_int_eq(topo_add_host(&t, &(struct topo_host){.name = "-a"}, &index, &err), AGG_EINVAL);
   ck_assert_int_eq(topo_add_switch(&t, &(struct topo_switch){.name = ""}, &index, &err), AGG_EINVAL);
   ck_assert_int_eq(topo_add_machine(&t, &(struct topo_machine){.n_nics = TOPO_DEVICES_MAX + 1}, &index, &err), AGG_ELIMIT);
+  ck_assert_int_eq(topo_add_machine(&t, &(struct topo_machine){.n_bridges = TOPO_DEVICES_MAX + 1}, &index, &err), AGG_ELIMIT);
+  ck_assert_str_eq(err.text, "a machine of 0 NUMA nodes, 0 NICs, 0 GPUs and 257 PCIe bridges: at most 256 of each");
   ck_assert_uint_eq(index, 77);
   ck_assert_uint_eq(t.n_hosts, 1);
   ck_assert_uint_eq(t.n_switches + t.n_machines, 0);
@@ -159,7 +169,8 @@ static void expect_fault(struct topo *t, const char *says) {
 /* What no text form can say, but a program. */
 START_TEST(check_finds_what_is_out_of_range) {
   static const char TEXT[] =
-      "topo 1\nswitch s\nswitch r parent=s uplink=1G\nhost a workers=1 switch=r\nnuma 0\nnic eth0 numa=0\ngpu 0 numa=0\n";
+      "topo 1\nswitch s\nswitch r parent=s uplink=1G\nhost a workers=1 switch=r\nnuma 0\nnic eth0 numa=0\ngpu 0 numa=0\n"
+      "bridge 0000:15:01.0 pcie=2G\n";
   struct topo t;
   topotext_parse(TEXT, &t);
   ck_assert_int_eq(topo_check(&t, NULL), AGG_OK);
@@ -185,6 +196,11 @@ START_TEST(check_finds_what_is_out_of_range) {
   WITH(t.machines[0].nics[0].place.numa, 1, "host a: the description of NIC 0 is not valid");
   WITH(t.machines[0].nics[0].netdev[0], '\0', "host a: the description of NIC 0 is not valid");
   WITH(t.machines[0].nics[0].place.path[0], 'p', "host a: the description of NIC 0 is not valid");
+  WITH(t.machines[0].nics[0].place.pcie, 1, "host a: the description of NIC 0 is not valid");
+  WITH(t.machines[0].gpus[0].place.pcie, UINT64_MAX, "host a: the description of GPU 0 is not valid");
+  WITH(t.machines[0].bridges[0].pcie, 0, "host a: the description of bridge 0 is not valid");
+  WITH(t.machines[0].bridges[0].pcie, 1, "host a: the description of bridge 0 is not valid");
+  WITH(t.machines[0].bridges[0].pci[0], 'x', "host a: the description of bridge 0 is not valid");
   WITH(t.machines[0].gpus[0].place.numa, 1, "host a: the description of GPU 0 is not valid");
   WITH(t.n_hosts, 0, "no host is described: expected at least one line like \"host node1 workers=8\"");
 #undef WITH

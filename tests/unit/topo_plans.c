@@ -23,17 +23,20 @@ static const struct {
     {"two-socket-cluster", "plan --cluster " TOPO "two-socket-cluster.topo"},
     {"dgx", "plan --xml " TOPO "dgx.xml --workers 32 --servers 4 --nic 400G --cost memory=400GB/s"},
     {"dgx-pod", "plan --cluster " TOPO "dgx-pod.topo --size 1G"},
+    {"shared-switches", "plan --cluster " TOPO "shared-switches.topo --size 1G --cost memory=400GB/s,copy=100GB/s,sum=100GB/s"},
     {"unequal-rack", "plan --cluster " TOPO "unequal-rack.topo"},
     {"unequal-rack-strict", "plan --cluster " TOPO "unequal-rack.topo --strict"},
     {"fat-tree", "plan --cluster " TOPO "fat-tree.topo"},
     {"fat-tree-small", "plan --cluster " TOPO "fat-tree.topo --size 64K"},
     {"fat-tree-servers", "plan --slurm " TOPO "fat-tree.slurm.conf --uplink 400G --nic 100G --workers 24 --servers 8"},
     {"hybrid", "plan --workers 4 --servers 2 --nic 100G --size 64M"},
+    {"private", "plan --workers 8 --servers 2 --nic 100G --size 64M --memory private"},
     {"large", "plan --workers 64 --servers 8 --nic 100G --size 1G"},
     {"machine-laptop", "--xml " TOPO "laptop.xml"},
     {"machine-vm", "--xml " TOPO "vm.xml"},
     {"machine-two-socket", "--xml " TOPO "two-socket.xml --per-host 2"},
     {"machine-dgx", "--cluster " TOPO "dgx-pod.topo"},
+    {"machine-shared-switches", "--cluster " TOPO "shared-switches.topo"},
 };
 
 static char *read_golden(const char *path) {

@@ -34,11 +34,13 @@ START_TEST(arguments) {
   ck_assert_int_eq(parse("plan --workers 64 --servers 8 --nic 100G"), AGG_OK);
   ck_assert(args.command == COMMAND_PLAN && args.workers == 64 && args.servers == 8 && args.nic == 12500000000ull);
   ck_assert(args.bytes == 64u << 20 && args.op == OP_ALLREDUCE && args.transport == -1 && args.plan == NULL);
+  ck_assert_uint_eq(args.memory, FABRIC_REGISTERED);
   ck_assert_int_eq(
       parse("plan --workers 4 --op reduce_scatter --size 1T --plan 0-32K:tree,32K-:ring --strict --chunk 256K --window 8 --lanes 4 "
-            "--transport tcp --cost hop_tcp=1ms,sum=1GB/s --json"),
+            "--transport tcp --memory private --cost hop_tcp=1ms,sum=1GB/s --json"),
       AGG_OK);
   ck_assert(args.op == OP_REDUCE_SCATTER && args.bytes == SIZE_MOST && args.strict && args.json && args.transport == FABRIC_TCP);
+  ck_assert_uint_eq(args.memory, FABRIC_PRIVATE);
   ck_assert(args.chunk_bytes == 256u << 10 && args.window == 8 && args.lanes == 4 && fabs(args.cost.hop_tcp - 1e-3) < 1e-12);
   ck_assert_int_eq(parse("plan --workers 4 --size 0"), AGG_OK);
   ck_assert_uint_eq(args.bytes, 0);
@@ -58,6 +60,7 @@ static const struct {
 } wrong[] = {
     {"--nonsense", "--nonsense: unknown option"},
     {"-x", "-x: unknown option"},
+    {"plan --workers 2 --memory auto", "--memory auto: expected registered or private"},
     {"--xml", "--xml: a value is missing"},
     {"--json=1", "--json=1"},
     {"machine", "machine: expected plan, cost or an option"},
@@ -232,6 +235,7 @@ static const char *const shown[] = {
     "plan --xml " DATA "dgx.xml --workers 32 --servers 4 --plan hier",
     "plan --cluster " DATA "dgx-pod.topo --plan tree",
     "plan --cluster " DATA "two-socket-cluster.topo",
+    "--cluster " DATA "shared-switches.topo",
     "plan --cluster " DATA "unequal-rack.topo --size 1G",
     "plan --cluster " DATA "fat-tree.topo",
     "plan --cluster " DATA "fat-tree.topo --size 256K --plan tree",
@@ -246,8 +250,11 @@ START_TEST(json_is_json) {
     ck_assert_msg(is_json(text), "%s: not JSON: %s", line, text);
     free(text);
   }
-  expect_says("plan --workers 4 --servers 2 --nic 100G --json", "\"op\":\"allreduce\",\"bytes\":67108864,\"workers\":4,\"servers\":2,");
+  expect_says("plan --workers 4 --servers 2 --nic 100G --json",
+              "\"op\":\"allreduce\",\"bytes\":67108864,\"memory\":\"registered\",\"workers\":4,\"servers\":2,");
   expect_says("--xml " DATA "dgx.xml --json", "\"to_gpus\":[\"PIX\",\"NODE\",\"NODE\",\"NODE\",\"SYS\",");
+  expect_says("--xml " DATA "dgx.xml --json", "/0000:17:00.0\",\"pcie_bits_per_second\":504123000000,");
+  expect_says("--xml " DATA "dgx.xml --json", "\"bridges\":[\n{\"pci\":\"0000:15:01.0\",\"pcie_bits_per_second\":504123000000},");
 }
 END_TEST
 

@@ -28,6 +28,7 @@ static uint64_t random_memory(struct rng *r) {
 
 static void random_place(struct rng *r, uint32_t n_numa, struct topo_place *p) {
   memset(p, 0, sizeof *p);
+  p->pcie = random_speed(r);
   p->numa = n_numa > 0 && rng_below(r, 4) > 0 ? (uint32_t)rng_below(r, n_numa) : TOPO_NONE;
   if (rng_below(r, 4) == 0) return;
   snprintf(p->pci, sizeof p->pci, "%04x:%02x:%02x.%u", (unsigned)rng_below(r, 0x20000), (unsigned)rng_below(r, 256),
@@ -59,7 +60,9 @@ static uint32_t random_machine(struct rng *r, struct topo *t) {
   struct topo_numa numa[4];
   struct topo_nic nics[9];
   struct topo_gpu gpus[8];
-  struct topo_machine m = {.numa = numa, .nics = nics, .gpus = gpus, .memory = random_memory(r)};
+  struct topo_bridge bridges[5];
+  struct topo_machine m = {.numa = numa, .nics = nics, .gpus = gpus, .bridges = bridges, .memory = random_memory(r)};
+  m.n_bridges = (uint32_t)rng_below(r, ARRAY_LEN(bridges) + 1);
   m.n_numa = (uint32_t)rng_below(r, ARRAY_LEN(numa) + 1);
   m.n_nics = (uint32_t)rng_below(r, ARRAY_LEN(nics) + 1);
   m.n_gpus = (uint32_t)rng_below(r, ARRAY_LEN(gpus) + 1);
@@ -79,6 +82,11 @@ static uint32_t random_machine(struct rng *r, struct topo *t) {
     gpus[i] = (struct topo_gpu){.number = i * 2};
     if (rng_below(r, 2) == 0) snprintf(gpus[i].name, sizeof gpus[i].name, "GPU-%u.x_y", i);
     random_place(r, m.n_numa, &gpus[i].place);
+  }
+  for (uint32_t i = 0; i < m.n_bridges; i++) {
+    uint64_t pcie = random_speed(r);
+    bridges[i] = (struct topo_bridge){.pcie = MAX_OF(pcie, TOPO_SPEED_MIN)};
+    snprintf(bridges[i].pci, sizeof bridges[i].pci, "%04x:00:%02x.0", (unsigned)rng_below(r, 0x20000), i & 0xffu);
   }
   uint32_t index;
   ck_assert_int_eq(topo_add_machine(t, &m, &index, NULL), AGG_OK);

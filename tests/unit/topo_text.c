@@ -25,10 +25,13 @@ static const char EXAMPLE[] =
     "switch spine\n"
     "host node[08-10],login workers=8 switch=rack1 memory=1T\n"
     "\tnuma 1 cores=0-3,8 cpus=0-15 memory=512G\n"
-    "  gpu 3 name=H100 numa=1 pci=0000:18:00.0 path=pci0000:15/0000:15:01.0\n"
-    "  nic mlx5_0:1 netdev=eth0 link=roce speed=2.5Gbit/s state=up rail=7 numa=1 pci=10000:17:00.1 path=pci10000:00\n"
+    "  gpu 3 name=H100 numa=1 pci=0000:18:00.0 path=pci0000:15/0000:15:01.0 pcie=504.123G\n"
+    "  bridge 0000:15:02.0\n"
+    "  bridge 0000:15:01.0 pcie=252.062G\n"
+    "  bridge 0000:15:03.0 pcie=unknown\n"
+    "  nic mlx5_0:1 netdev=eth0 link=roce speed=2.5Gbit/s state=up rail=7 numa=1 pci=10000:17:00.1 path=pci10000:00 pcie=2G\n"
     "host store1 servers=2 switch=rack2\n"
-    "  nic eth1 speed=unknown state=unknown link=unknown rail=unknown numa=unknown pci=unknown path=unknown\n";
+    "  nic eth1 speed=unknown state=unknown link=unknown rail=unknown numa=unknown pci=unknown path=unknown pcie=unknown\n";
 
 START_TEST(every_key) {
   struct topo t;
@@ -69,10 +72,16 @@ START_TEST(every_key) {
   ck_assert_uint_eq(n->speed, 312500000);
   ck_assert_uint_eq(n->rail, 7);
   ck_assert_str_eq(n->place.pci, "10000:17:00.1");
+  ck_assert_uint_eq(n->place.pcie, 2 * G);
+  ck_assert_uint_eq(m->gpus[0].place.pcie, 504123000000 / 8);
+  ck_assert_uint_eq(m->n_bridges, 1); /* one of unknown speed says nothing */
+  ck_assert_str_eq(m->bridges[0].pci, "0000:15:01.0");
+  ck_assert_uint_eq(m->bridges[0].pcie, 252062000000 / 8);
   n = &topo_machine_of(&t, 4)->nics[0];
   ck_assert_str_eq(topo_nic_name(n), "eth1");
   ck_assert_uint_eq(n->speed, 0);
   ck_assert_uint_eq(n->rail, TOPO_NONE);
+  ck_assert_uint_eq(n->place.pcie, 0);
   ck_assert_uint_eq(n->place.numa, TOPO_NONE);
   topo_fini(&t);
 }
@@ -92,12 +101,14 @@ START_TEST(dump_is_what_a_person_would_write) {
                    "switch spine\n"
                    "host node[08-10] workers=8 switch=rack1 memory=1T\n"
                    "  numa 1 cores=0-3,8 cpus=0-15 memory=512G\n"
-                   "  nic mlx5_0:1 netdev=eth0 link=roce speed=2.5G state=up rail=7 numa=1 pci=10000:17:00.1 path=pci10000:00\n"
-                   "  gpu 3 name=H100 numa=1 pci=0000:18:00.0 path=pci0000:15/0000:15:01.0\n"
+                   "  nic mlx5_0:1 netdev=eth0 link=roce speed=2.5G state=up rail=7 numa=1 pci=10000:17:00.1 path=pci10000:00 pcie=2G\n"
+                   "  gpu 3 name=H100 numa=1 pci=0000:18:00.0 path=pci0000:15/0000:15:01.0 pcie=504.123G\n"
+                   "  bridge 0000:15:01.0 pcie=252.062G\n"
                    "host login workers=8 switch=rack1 memory=1T\n"
                    "  numa 1 cores=0-3,8 cpus=0-15 memory=512G\n"
-                   "  nic mlx5_0:1 netdev=eth0 link=roce speed=2.5G state=up rail=7 numa=1 pci=10000:17:00.1 path=pci10000:00\n"
-                   "  gpu 3 name=H100 numa=1 pci=0000:18:00.0 path=pci0000:15/0000:15:01.0\n"
+                   "  nic mlx5_0:1 netdev=eth0 link=roce speed=2.5G state=up rail=7 numa=1 pci=10000:17:00.1 path=pci10000:00 pcie=2G\n"
+                   "  gpu 3 name=H100 numa=1 pci=0000:18:00.0 path=pci0000:15/0000:15:01.0 pcie=504.123G\n"
+                   "  bridge 0000:15:01.0 pcie=252.062G\n"
                    "host store1 servers=2 switch=rack2\n"
                    "  nic eth1 speed=unknown\n");
   free(text);
@@ -261,12 +272,19 @@ static const struct {
     {"topo 1 x\n", "FILE:1: expected \"topo 1\" alone as the first line, came more words"},
     {"topo 2\n", "FILE:1: version \"2\": this program reads version 1; write the file again with the program that is to read it"},
     {"topo 1\n", "FILE:1: no host is described: expected at least one line like \"host node1 workers=8\""},
-    {"topo 1\nhots a\n", "FILE:2: \"hots\" is not known: a line starts with switch, host, numa, nic, gpu or note"},
+    {"topo 1\nhots a\n", "FILE:2: \"hots\" is not known: a line starts with switch, host, numa, nic, gpu, bridge or note"},
     {"topo 1\nhost a wrokers=1\n", "FILE:2: \"wrokers\" is not known: a host has workers, servers, switch and memory"},
     {"topo 1\nswitch a workers=1\n", "FILE:2: \"workers\" is not known: a switch has parent and uplink"},
     {"topo 1\nhost a\nnuma 0 speed=1G\n", "FILE:3: \"speed\" is not known: a numa has memory, cores and cpus"},
-    {"topo 1\nhost a\nnic e 1G\n", "FILE:3: \"1G\": expected key=value; a nic has netdev, link, speed, state, rail, numa, pci and path"},
-    {"topo 1\nhost a\ngpu 0 x\n", "FILE:3: \"x\": expected key=value; a gpu has name, numa, pci and path"},
+    {"topo 1\nhost a\nnic e 1G\n",
+     "FILE:3: \"1G\": expected key=value; a nic has netdev, link, speed, state, rail, numa, pci, path and pcie"},
+    {"topo 1\nhost a\ngpu 0 x\n", "FILE:3: \"x\": expected key=value; a gpu has name, numa, pci, path and pcie"},
+    {"topo 1\nhost a\nbridge 0000:15:01.0 numa=0\n", "FILE:3: \"numa\" is not known: a bridge has pcie"},
+    {"topo 1\nhost a\nbridge 15:01.0 pcie=1G\n", "FILE:3: bridge 15:01.0: expected a PCI address like 0000:15:01.0"},
+    {"topo 1\nhost a\nbridge 0000:15:01.0 pcie=1G\nbridge 0000:15:01.0 pcie=2G\n",
+     "FILE:4: bridge 0000:15:01.0 is there already in this host: remove one of them"},
+    {"topo 1\nbridge 0000:15:01.0\n", "FILE:2: a bridge line belongs to a host: put it below the host's line"},
+    {"topo 1\nhost a\nnic e pcie=16\n", "FILE:3: pcie=16: " SPEED},
     {"topo 1\nhost a workers=1 workers=2\n", "FILE:2: workers is given twice: remove one of them"},
     {"topo 1\nhost a workers=-1\n", "FILE:2: workers=-1: expected a number of worker processes up to 65536"},
     {"topo 1\nhost a servers=65537\n", "FILE:2: servers=65537: expected a number of server processes up to 65536"},
