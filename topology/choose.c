@@ -95,13 +95,28 @@ static double matters(const struct chooser *ch, const struct cost_profile *p, ui
   return (double)p->blocks * (double)ch->size[g] <= BLOCKS_MOST ? 1 : 0.02;
 }
 
-/* Windows and times of all candidates with this chunk and windows up to `window_most`. */
-static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_most) {
+/* A wider window than it wants gains a candidate nothing, but for rings, whose turns it makes longer. */
+static int gains(const struct candidate *k) {
+  const struct cost_profile *p = &k->profile[OP_ALLREDUCE];
+  int ring = 0;
+  for (uint32_t i = 0; i < p->n_parts; i++) ring |= p->part[i].turns;
+  return ring;
+}
+
+/* The window that a candidate has where others of the plan want `least`: a plan has one for all. 0: it does not fit. */
+static uint32_t window_of(const struct chooser *ch, const struct candidate *k, uint32_t least, uint32_t most) {
+  uint32_t own = k->built ? candidate_window(&ch->all, k, ch->chunk_bytes) : 0;
+  if (own != 0 && own < least && gains(k)) own = window_fitting(&ch->all, k->children, ch->chunk_bytes, least);
+  return MIN_OF(own, most);
+}
+
+/* Windows and times of all candidates with this chunk and windows from `window_least` to `window_most`, as far as they fit. */
+static void set_chunk(struct chooser *ch, uint32_t chunk_bytes, uint32_t window_least, uint32_t window_most) {
   ch->chunk_bytes = chunk_bytes;
   ch->window_most = window_most;
   for (uint32_t c = 0; c < ch->all.n; c++) {
     const struct candidate *k = &ch->all.c[c];
-    ch->window[c] = k->built ? MIN_OF(candidate_window(&ch->all, k, chunk_bytes), window_most) : 0;
+    ch->window[c] = window_of(ch, k, window_least, window_most);
     ch->usable[c] = ch->window[c] != 0;
     for (unsigned kind = 0; ch->usable[c] && kind < OP_KIND_COUNT; kind++) {
       for (uint32_t g = 0; g < ch->n_sizes; g++) {
@@ -240,7 +255,7 @@ static int choose_narrow(struct chooser *ch, uint8_t family, uint32_t window, co
   uint8_t used[CANDIDATES_MAX];
   while (window != 0) {
     struct fit fit;
-    set_chunk(ch, ch->chunk_bytes, window);
+    set_chunk(ch, ch->chunk_bytes, 0, window);
     for (uint32_t c = 0; c < ch->all.n; c++) ch->usable[c] &= !dropped[c];
     if (best_few(ch, family, choice, used) == 0 || isinf(choice->score)) return AGG_OK;
     int rc = fit_together(ch, used, &fit, err);
@@ -253,6 +268,20 @@ static int choose_narrow(struct chooser *ch, uint8_t family, uint32_t window, co
   return AGG_OK;
 }
 
+/* The plan's window is the widest that one of its forests wants, and with it a ring may be better than was thought: once more with it. */
+static int choose_again(struct chooser *ch, uint8_t family, const uint8_t *dropped, struct choice *choice, agg_error_t *err) {
+  uint8_t used[CANDIDATES_MAX];
+  struct choice again = *choice;
+  struct fit fit;
+  set_chunk(ch, choice->chunk_bytes, choice->window, choice->window);
+  for (uint32_t c = 0; c < ch->all.n; c++) ch->usable[c] &= !dropped[c];
+  if (best_few(ch, family, &again, used) == 0 || isinf(again.score)) return AGG_OK;
+  int rc = fit_together(ch, used, &fit, err);
+  again.window = fit.widest;
+  if (rc == AGG_OK && fit.window >= fit.widest) *choice = again;
+  return rc;
+}
+
 /*
  * The best of a family with one chunk size. Where the windows do not fit together, there are two ways out, and the better is taken: smaller
  * windows for all, or no more of the candidate that needs most. score: infinite where nothing can be.
@@ -263,7 +292,7 @@ static int choose_family(struct chooser *ch, uint8_t family, uint32_t chunk_byte
   for (;;) {
     struct choice choice = {.family = family, .chunk_bytes = chunk_bytes}, narrow = choice;
     struct fit fit;
-    set_chunk(ch, chunk_bytes, PLAN_WINDOW_MAX);
+    set_chunk(ch, chunk_bytes, 0, PLAN_WINDOW_MAX);
     for (uint32_t c = 0; c < ch->all.n; c++) ch->usable[c] &= !dropped[c];
     if (best_few(ch, family, &choice, used) == 0 || choice.score >= best->score) return AGG_OK;
     int rc = fit_together(ch, used, &fit, err);
@@ -271,12 +300,16 @@ static int choose_family(struct chooser *ch, uint8_t family, uint32_t chunk_byte
     choice.window = fit.widest;
     if (fit.window >= fit.widest) {
       *best = choice;
-      return AGG_OK;
+      return choose_again(ch, family, dropped, best, err);
     }
     narrow.score = INFINITY;
     rc = choose_narrow(ch, family, fit.window, dropped, &narrow, err);
     if (rc != AGG_OK) return rc;
-    if (narrow.score < best->score) *best = narrow;
+    if (narrow.score < best->score) {
+      *best = narrow;
+      rc = choose_again(ch, family, dropped, best, err);
+      if (rc != AGG_OK) return rc;
+    }
     dropped[fit.greediest] = 1;
   }
 }
@@ -353,7 +386,7 @@ static void make_plan(struct chooser *ch, const struct choice *choice, struct pl
   uint8_t used[CANDIDATES_MAX];
   uint32_t forest_of[CANDIDATES_MAX] = {0};
   used_forests(ch, choice, used);
-  set_chunk(ch, choice->chunk_bytes, choice->window);
+  set_chunk(ch, choice->chunk_bytes, choice->window, choice->window);
   *plan = (struct plan){.workers = ch->all.f.workers, .servers = ch->all.f.servers};
   plan->lanes = ch->all.lanes;
   plan->window = choice->window;

@@ -3,6 +3,8 @@
  *
  *   time = latency of the levels + the largest load on any shared resource + what the first and the last chunk wait for at each level
  *
+ * of the part of the forest that is done last; a ring goes in turns instead (cost_time.c).
+ *
  * Resources: every link each way, the memory of every host, the cores of every host, and the work of every node (sums, copies, messages,
  * the bytes that TCP costs the processor). Loads are exact; they come in closed form, O(nodes + links), and from an evaluator that walks
  * every edge of every tree (cost_walk), which tests hold against it. docs/planning.md derives the formulas.
@@ -103,6 +105,26 @@ struct cost_line {
 };
 #define COST_LINES_MAX 9
 
+/* How long the busiest resource of each sort works, for each byte of a block and each of its chunks. */
+struct cost_busy {
+  double bytes; /* links and memory */
+  struct cost_line node, cores;
+};
+
+/* What a part of a forest takes for its share of the chunks, were it alone. */
+struct cost_part {
+  uint8_t turns;           /* a ring: all chunks that are under way go up together, then all come down */
+  uint32_t trees, depth;   /* trees that carry something; 0: the part is not used */
+  double share;            /* of the chunks */
+  double trip_share;       /* chunks of its busiest edge, of all chunks */
+  double hops;             /* latency of all levels, up and down, seconds */
+  double above_workers;    /* beside another part: how long the busiest link above a worker works, for each byte of a block */
+  struct cost_busy busy;   /* the same */
+  struct cost_busy way[2]; /* of all levels one after the other: down, up */
+  struct cost_line first;  /* the levels one after the other, each with its busiest resource */
+  struct cost_line one;    /* the same for one chunk alone in its first tree, for each of the chunk's bytes */
+};
+
 /* All that predictions of one forest and kind need, whatever the bytes, chunk, lanes and window. */
 struct cost_profile {
   uint8_t kind;
@@ -111,14 +133,15 @@ struct cost_profile {
   uint32_t period; /* places of the schedule: chunks are cut so that a turn of it is whole */
   uint8_t spread;  /* chunks are dealt to trees, so that few chunks use few trees */
   uint32_t depth;
-  double hops; /* latency of all levels, up and down, seconds */
+  double hops; /* latency of all levels, up and down, seconds: of the deepest part */
   uint32_t n_lines;
   struct cost_line line[COST_LINES_MAX]; /* the resources that can limit at some size */
-  struct cost_line first;                /* the levels one after the other, each with its busiest resource */
+  struct cost_line first;                /* the levels one after the other, each with its busiest resource: of the slowest part */
   struct cost_line one;                  /* the same for one chunk alone in the first tree, for each of its bytes */
-  double crowd;                          /* links in: factor for senders that meet */
-  double trip_share;                     /* chunks of the busiest edge x part of the depth above it, of all chunks */
-  double nic_up, nic_down;               /* the most payload bytes through any host's NICs, of one byte a block */
+  uint32_t n_parts;
+  struct cost_part part[FOREST_PARTS_MAX];
+  double crowd;            /* links in: factor for senders that meet */
+  double nic_up, nic_down; /* the most payload bytes through any host's NICs, of one byte a block */
 };
 
 /* Closed forms. The fabric is checked and nothing in it is unknown. AGG_ENOMEM. Rooted kinds: a root that stands for most. */

@@ -25,7 +25,7 @@ struct cost_case cost_case_of(const struct forest *forest, unsigned kind);
 
 /*
  * Loads are added to the phase at hand; load_phase closes it: a phase lasts as long as its busiest resource, and the phases of a part of a
- * forest come one after the other.
+ * forest come one after the other. alone: of one chunk with nothing beside it, which is first sent, then summed.
  */
 struct loader {
   const struct cost *cost;
@@ -34,13 +34,17 @@ struct loader {
   /* What private memory costs (docs/planning.md): in a host the child copies its result itself; over verbs all goes through registered
    * memory at both ends. */
   uint8_t pulled, bounced;
-  struct cost_loads total, phase;
+  struct cost_loads total, phase, own;       /* own: of the part at hand */
   uint32_t *links, n_links, *nodes, n_nodes; /* touched in this phase */
   uint8_t *link_mark, *node_mark;
   int all;                        /* everything is touched */
   double *core_byte, *core_piece; /* [link] scratch */
-  struct cost_line part, first;
+  double crowd;                   /* as in cost_profile, for what a part's links in are busy */
+  int alone;
+  struct cost_line first;  /* of the part at hand, */
+  struct cost_busy way[2]; /* and this */
   double hops;
+  struct cost_part part[FOREST_PARTS_MAX];
 };
 int loader_init(struct loader *l, const struct cost *cost, const struct fabric *f, agg_error_t *err);
 void loader_fini(struct loader *l);
@@ -53,9 +57,9 @@ void load_copy(struct loader *l, uint32_t node, double bytes);
 void load_pulled(struct loader *l, uint32_t from, uint32_t to, double bytes);
 /* w[link] of the hosts send to v[link] of the hosts, each w x v; both are summed up the tree here. What stays in a host is left out. */
 void load_product(struct loader *l, double *w, double *v);
-void load_phase(struct loader *l);
-/* The part of a forest is done: its phases run beside those of other parts. */
-void load_part(struct loader *l);
+void load_phase(struct loader *l, int up); /* of the way up, or down */
+/* This part of so many of a forest is done: its phases run beside those of other parts. */
+void load_part(struct loader *l, uint32_t part, uint32_t parts);
 double load_hop(const struct loader *l, int network);
 
 /* The trees and the share of the chunks of each: every edge. */

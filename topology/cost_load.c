@@ -31,10 +31,11 @@ void cost_loads_fini(struct cost_loads *l) {
 
 int loader_init(struct loader *l, const struct cost *cost, const struct fabric *f, agg_error_t *err) {
   size_t links = f->n_links, nodes = fabric_nodes(f);
-  *l = (struct loader){.cost = cost, .f = f, .efficiency = cost_efficiency(cost, f), .pulled = f->memory == FABRIC_PRIVATE};
+  *l = (struct loader){.cost = cost, .f = f, .efficiency = cost_efficiency(cost, f), .crowd = 1, .pulled = f->memory == FABRIC_PRIVATE};
   l->bounced = l->pulled && f->transport == FABRIC_VERBS;
   int rc = cost_loads_init(&l->total, f, err);
   if (rc == AGG_OK) rc = cost_loads_init(&l->phase, f, err);
+  if (rc == AGG_OK) rc = cost_loads_init(&l->own, f, err);
   l->links = calloc(links + nodes, sizeof *l->links);
   l->link_mark = calloc(links + nodes, 1);
   l->core_byte = calloc(2 * links, sizeof *l->core_byte);
@@ -53,6 +54,7 @@ int loader_init(struct loader *l, const struct cost *cost, const struct fabric *
 void loader_fini(struct loader *l) {
   cost_loads_fini(&l->total);
   cost_loads_fini(&l->phase);
+  cost_loads_fini(&l->own);
   free(l->links);
   free(l->link_mark);
   free(l->core_byte);
@@ -187,48 +189,102 @@ static void move(double *to, double *from) {
   *from = 0;
 }
 
-static void close_node(struct loader *l, uint32_t i, struct cost_line *most) {
-  struct node_time t = load_node_time(l->cost, l->f, &l->phase, i);
-  most->byte = MAX_OF(most->byte, t.byte);
-  most->piece = MAX_OF(most->piece, t.piece);
+static void most_of(double *most, double value) { *most = MAX_OF(*most, value); }
+
+static void most_of_line(struct cost_line *most, double byte, double piece) {
+  most_of(&most->byte, byte);
+  most_of(&most->piece, piece);
+}
+
+/* From one set of loads to another; what they keep busy. sum: the part of it that is sums, links: the network's. */
+struct moved {
+  struct cost_busy busy;
+  double sum, links;
+};
+
+static void move_node(struct loader *l, uint32_t i, struct cost_loads *to, struct cost_loads *from, struct moved *m) {
+  struct node_time t = load_node_time(l->cost, l->f, from, i);
+  most_of_line(&m->busy.node, t.byte, t.piece);
+  most_of(&m->sum, t.sum);
   add_cores(l, i, &t);
-  move(&l->total.sum[i], &l->phase.sum[i]);
-  move(&l->total.sent[i], &l->phase.sent[i]);
-  move(&l->total.got[i], &l->phase.got[i]);
-  move(&l->total.copied[i], &l->phase.copied[i]);
-  move(&l->total.messages[i], &l->phase.messages[i]);
-  move(&l->total.messages_shm[i], &l->phase.messages_shm[i]);
-  l->node_mark[i] = 0;
+  move(&to->sum[i], &from->sum[i]);
+  move(&to->sent[i], &from->sent[i]);
+  move(&to->got[i], &from->got[i]);
+  move(&to->copied[i], &from->copied[i]);
+  move(&to->messages[i], &from->messages[i]);
+  move(&to->messages_shm[i], &from->messages_shm[i]);
 }
 
-static void close_link(struct loader *l, uint32_t i, struct cost_line *most) {
-  double up = link_time(l, i, l->phase.up[i]), down = link_time(l, i, l->phase.down[i]);
-  double busy = MAX_OF(MAX_OF(up, down), MAX_OF(memory_time(l, i, l->phase.memory[i]), l->core_byte[i]));
-  most->byte = MAX_OF(most->byte, busy);
-  most->piece = MAX_OF(most->piece, l->core_piece[i]);
-  move(&l->total.up[i], &l->phase.up[i]);
-  move(&l->total.down[i], &l->phase.down[i]);
-  move(&l->total.memory[i], &l->phase.memory[i]);
+/* After the nodes. crowd: factor for what comes in. */
+static void move_link(struct loader *l, uint32_t i, struct cost_loads *to, struct cost_loads *from, double crowd, struct moved *m) {
+  most_of(&m->links, MAX_OF(link_time(l, i, from->up[i]), crowd * link_time(l, i, from->down[i])));
+  most_of(&m->busy.bytes, MAX_OF(m->links, memory_time(l, i, from->memory[i])));
+  most_of_line(&m->busy.cores, l->core_byte[i], l->core_piece[i]);
+  move(&to->up[i], &from->up[i]);
+  move(&to->down[i], &from->down[i]);
+  move(&to->memory[i], &from->memory[i]);
   l->core_byte[i] = l->core_piece[i] = 0;
-  l->link_mark[i] = 0;
 }
 
-void load_phase(struct loader *l) {
-  struct cost_line most = {0};
+static void add_line(struct cost_line *to, struct cost_line line) {
+  to->byte += line.byte;
+  to->piece += line.piece;
+}
+
+static struct cost_line busiest_of(const struct cost_busy *b) {
+  struct cost_line most = {.byte = MAX_OF(b->bytes, MAX_OF(b->node.byte, b->cores.byte)), .piece = MAX_OF(b->node.piece, b->cores.piece)};
+  return most;
+}
+
+void load_phase(struct loader *l, int up) {
+  struct moved m = {.sum = 0};
   if (l->all) touch_all(l);
-  for (uint32_t i = 0; i < l->n_nodes; i++) close_node(l, l->nodes[i], &most);
-  for (uint32_t i = 0; i < l->n_links; i++) close_link(l, l->links[i], &most);
+  for (uint32_t i = 0; i < l->n_nodes; i++) {
+    move_node(l, l->nodes[i], &l->own, &l->phase, &m);
+    l->node_mark[l->nodes[i]] = 0;
+  }
+  for (uint32_t i = 0; i < l->n_links; i++) {
+    move_link(l, l->links[i], &l->own, &l->phase, 1, &m);
+    l->link_mark[l->links[i]] = 0;
+  }
   l->n_links = l->n_nodes = 0;
   l->all = 0;
-  l->part.byte += most.byte;
-  l->part.piece += most.piece;
+  struct cost_line most = busiest_of(&m.busy);
+  if (l->alone) { /* its message is handled at both ends, one after the other, and its bytes are summed when all are there */
+    most_of(&most.byte, m.links + m.sum);
+    most.piece *= 2;
+  }
+  add_line(&l->first, most);
+  l->way[up].bytes += m.busy.bytes;
+  add_line(&l->way[up].node, m.busy.node);
+  add_line(&l->way[up].cores, m.busy.cores);
 }
 
-void load_part(struct loader *l) {
-  assert(l->n_links == 0 && l->n_nodes == 0 && !l->all);
-  l->first.byte = MAX_OF(l->first.byte, l->part.byte);
-  l->first.piece = MAX_OF(l->first.piece, l->part.piece);
-  l->part = (struct cost_line){0};
+/* A part beside another is looked at by itself as well. */
+static void join_part(struct loader *l, struct cost_part *part) {
+  struct moved m = {.sum = 0};
+  for (uint32_t i = 0; i < l->f->workers; i++) {
+    for (uint32_t link = l->f->node[i].host; link != FABRIC_CORE; link = l->f->link[link].parent)
+      most_of(&part->above_workers, link_time(l, link, MAX_OF(l->own.up[link], l->own.down[link])));
+  }
+  for (uint32_t i = 0; i < fabric_nodes(l->f); i++) move_node(l, i, &l->total, &l->own, &m);
+  for (uint32_t i = 0; i < l->f->n_links; i++) move_link(l, i, &l->total, &l->own, l->crowd, &m);
+  part->busy = m.busy;
+}
+
+void load_part(struct loader *l, uint32_t part, uint32_t parts) {
+  assert(l->n_links == 0 && l->n_nodes == 0 && !l->all && part < parts && parts <= FOREST_PARTS_MAX);
+  l->part[part] = (struct cost_part){.hops = l->hops, .first = l->first, .way = {l->way[0], l->way[1]}};
+  if (parts == 1) {
+    struct cost_loads nothing = l->total;
+    l->total = l->own;
+    l->own = nothing;
+  } else {
+    join_part(l, &l->part[part]);
+  }
+  l->first = (struct cost_line){0};
+  l->way[0] = l->way[1] = (struct cost_busy){0};
+  l->hops = 0;
 }
 
 /* ---- a profile of the loads ------------------------------------------------------------------------------------------------------- */
@@ -291,8 +347,18 @@ static void profile_of(struct loader *l, struct cost_profile *p) {
   }
   for (int i = 0; i < 3; i++) keep(p, &work[i]);
   profile_links(l, p);
-  p->first = l->first;
-  p->hops = l->hops;
+  for (uint32_t i = 0; i < p->n_parts; i++) {
+    struct cost_part *part = &p->part[i];
+    const struct cost_part *made = &l->part[i];
+    part->hops = made->hops;
+    part->above_workers = made->above_workers;
+    part->busy = made->busy;
+    part->first = made->first;
+    part->way[0] = made->way[0];
+    part->way[1] = made->way[1];
+    most_of(&p->hops, made->hops);
+    most_of_line(&p->first, made->first.byte, made->first.piece);
+  }
 }
 
 /* Senders that may meet at a node of a part. */
@@ -330,22 +396,34 @@ static double crowd(const struct cost *cost, const struct forest *forest, const 
 
 typedef int load_function(struct loader *l, const struct forest *forest, const struct cost_case *c, agg_error_t *err);
 
-/* What one chunk alone waits for in the first tree. */
-static int profile_one(const struct cost *cost, const struct fabric *f, const struct forest *forest, const struct cost_case *c,
-                       struct cost_profile *p, agg_error_t *err) {
-  if (c->use != USE_SPREAD) { /* one tree, or all blocks alike */
-    p->one = (struct cost_line){.byte = p->first.byte / p->blocks, .piece = p->first.piece / p->blocks};
-    return AGG_OK;
-  }
+/* What one chunk alone waits for in this tree. */
+static int one_of_tree(const struct cost *cost, const struct fabric *f, const struct forest *forest, const struct cost_case *c,
+                       uint32_t tree, int alone, struct cost_line *one, agg_error_t *err) {
   struct loader l;
   int rc = loader_init(&l, cost, f, err);
   if (rc != AGG_OK) return rc;
-  uint32_t tree = forest_tree_at(forest, 0);
-  double share = 1.0 / c->blocks; /* one chunk of one block */
+  double share = c->use == USE_SPREAD ? 1.0 / c->blocks : 1; /* one chunk of one block */
+  l.alone = alone;
   rc = load_trees(&l, forest, c, &tree, &share, 1, err);
-  load_part(&l);
-  p->one = l.first;
+  *one = l.first;
   loader_fini(&l);
+  return rc;
+}
+
+/* The same for the tree of the first chunk, and for every part: in that tree, where it is one of its own. */
+static int profile_one(const struct cost *cost, const struct fabric *f, const struct forest *forest, const struct cost_case *c,
+                       struct cost_profile *p, agg_error_t *err) {
+  uint32_t first = forest_tree_at(forest, 0), at = 0;
+  p->one = (struct cost_line){.byte = p->first.byte / p->blocks, .piece = p->first.piece / p->blocks}; /* one tree, or all blocks alike */
+  int rc = c->use == USE_SPREAD ? one_of_tree(cost, f, forest, c, first, 0, &p->one, err) : AGG_OK;
+  for (uint32_t i = 0; rc == AGG_OK && i < p->n_parts; at += forest->part[i++].trees) {
+    struct cost_part *part = &p->part[i];
+    if (part->trees == 0) continue;
+    if (part->turns || (c->use == USE_SPREAD && (first < at || first >= at + forest->part[i].trees)))
+      rc = one_of_tree(cost, f, forest, c, at, part->turns, &part->one, err);
+    else
+      part->one = p->one;
+  }
   return rc;
 }
 
@@ -369,23 +447,40 @@ static double lead_share(const struct forest_part *part, const double *share) {
   return most;
 }
 
-/* How many of all chunks the busiest edge carries, each weighed with the part of the depth that lies above it. */
-static double trip_share(const struct forest *forest, const struct cost_case *c, const double *share) {
-  if (c->use == USE_ONE) return 1;
-  double most = 0;
-  for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
-    const struct forest_part *part = &forest->part[i];
-    double largest = 0, sum = 0;
-    for (uint32_t t = first; t < first + part->trees; t++) {
-      largest = MAX_OF(largest, share[t]);
-      sum += share[t];
-    }
-    if (part->kind == FOREST_RING) largest = sum / 2; /* an edge is in all trees, at all levels */
-    if (part->kind == FOREST_HIER || part->kind == FOREST_HSTAR || part->kind == FOREST_RACK)
-      largest = MAX_OF(largest, lead_share(part, share + first));
-    most = MAX_OF(most, largest);
+/* How many of all chunks the busiest edge of a part carries. */
+static double trip_share(const struct forest_part *part, const double *share, double sum) {
+  double largest = 0;
+  for (uint32_t t = 0; t < part->trees; t++) largest = MAX_OF(largest, share[t]);
+  if (part->kind == FOREST_RING) return sum * (part->workers - 1) / part->workers; /* an edge is in all trees but one */
+  if (part->kind == FOREST_HIER || part->kind == FOREST_HSTAR || part->kind == FOREST_RACK)
+    largest = MAX_OF(largest, lead_share(part, share));
+  return largest;
+}
+
+/* Shares of an operation in which every block has its own tree, or there is one. */
+static void use_shares(const struct forest *forest, const struct cost_case *c, double *share) {
+  for (uint32_t t = 0; t < forest->trees; t++) {
+    if (c->use == USE_ONE) share[t] = t == c->tree;
+    if (c->use != USE_BLOCKS) continue;
+    uint32_t root = forest_root(forest, t);
+    share[t] = root < forest->workers && forest_rooted_at(forest, root) == t ? 1.0 / forest->workers : 0;
   }
-  return most;
+}
+
+/* The parts that chunks go to, and how many. */
+static void profile_parts(const struct forest *forest, const struct cost_case *c, const double *share, struct cost_profile *p) {
+  p->n_parts = forest->n_parts;
+  for (uint32_t i = 0, first = 0; i < forest->n_parts; first += forest->part[i++].trees) {
+    const struct forest_part *from = &forest->part[i];
+    struct cost_part *part = &p->part[i];
+    *part = (struct cost_part){.depth = forest_part_depth(from)};
+    for (uint32_t t = first; t < first + from->trees; t++) {
+      part->trees += share[t] > 0;
+      part->share += share[t];
+    }
+    part->turns = from->kind == FOREST_RING && c->use != USE_ONE;
+    part->trip_share = c->use == USE_ONE ? part->share : trip_share(from, share + first, part->share);
+  }
 }
 
 static int profile_with(load_function *load, const struct cost *cost, const struct fabric *f, const struct forest *forest, unsigned kind,
@@ -397,17 +492,19 @@ static int profile_with(load_function *load, const struct cost *cost, const stru
   made.spread = c.use == USE_SPREAD;
   double *share = cost_shares(forest);
   if (share == NULL) return err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees);
-  made.trip_share = trip_share(forest, &c, share);
   made.crowd = crowd(cost, forest, &c, share);
   if (c.use == USE_SPREAD) {
     made.places = 0;
     made.period = forest->period;
   }
   for (uint32_t t = 0; c.use == USE_SPREAD && t < forest->trees; t++) made.places += share[t] > 0;
+  use_shares(forest, &c, share);
+  profile_parts(forest, &c, share, &made);
   free(share);
   struct loader l;
   int rc = loader_init(&l, cost, f, err);
   if (rc != AGG_OK) return rc;
+  l.crowd = made.crowd;
   rc = load(&l, forest, &c, err);
   if (rc == AGG_OK) profile_of(&l, &made);
   loader_fini(&l);

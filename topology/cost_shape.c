@@ -111,7 +111,7 @@ static void one_level_phase(struct loader *l, const struct shape_case *s, const 
     if (up && s->c->from != WHO_NOBODY) fold(l, i, v * each * (s->c->from == WHO_ALL ? n : 1));
   }
   run_links(l, s, up);
-  load_phase(l);
+  load_phase(l, up);
 }
 
 static int load_one_level(struct loader *l, const struct shape_case *s, agg_error_t *err) {
@@ -229,7 +229,7 @@ static int below_leaders(struct loader *l, const struct shape_case *s, double al
     }
   }
   l->all = 1;
-  load_phase(l);
+  load_phase(l, up);
   return some;
 }
 
@@ -302,7 +302,7 @@ static int load_groups(struct loader *l, const struct shape_case *s, agg_error_t
   for (int up = 1; up >= 0; up--) {
     if (p->kind == FOREST_HIER) beside_roots(l, s, up);
     leaders_to_roots(l, s, up);
-    load_phase(l);
+    load_phase(l, up);
   }
   below_leaders(l, s, all, 0);
   int network = p->kind == FOREST_HIER || m->groups > 1;
@@ -378,7 +378,7 @@ static void leaders_to_rack(struct loader *l, const struct shape_case *s, int up
     }
   }
   l->all = 1;
-  load_phase(l);
+  load_phase(l, up);
 }
 
 static void rack_servers_to_root(struct loader *l, const struct shape_case *s, int up) {
@@ -400,7 +400,7 @@ static void rack_servers_to_root(struct loader *l, const struct shape_case *s, i
     uint32_t inputs = m->rack_first[top + 1] - m->rack_first[top] + m->racks - 1;
     if (up && s->c->from != WHO_NOBODY) load_fold(l, root, v * each * (s->c->from == WHO_ALL ? inputs : 1));
   }
-  load_phase(l);
+  load_phase(l, up);
 }
 
 static int load_racks(struct loader *l, const struct shape_case *s, agg_error_t *err) {
@@ -466,7 +466,7 @@ static void load_ring(struct loader *l, const struct shape_case *s) {
       if (n == 1) inner = 0;
       load_fold(l, a, s->c->from == WHO_ALL ? 2 * inner + (n > 1 ? 2 : 1) * s->value[a] : s->value[a]);
     }
-    load_phase(l);
+    load_phase(l, up);
   }
   l->hops = MAX_OF(l->hops, 2.0 * (n - 1) * load_hop(l, network));
 }
@@ -532,7 +532,7 @@ static int load_parts(struct loader *l, const struct forest *forest, struct shap
     int used = s->c->use == USE_BLOCKS ? owners : part > 0;
     int rc = used ? load_shape(l, forest, s, err) : AGG_OK;
     if (rc != AGG_OK) return rc;
-    load_part(l);
+    load_part(l, i, forest->n_parts);
   }
   return AGG_OK;
 }
@@ -541,7 +541,7 @@ int load_forest(struct loader *l, const struct forest *forest, const struct cost
   if (c->use == USE_ONE) {
     double share = 1;
     int rc = load_trees(l, forest, c, &c->tree, &share, 1, err);
-    load_part(l);
+    load_part(l, forest->n_parts > 1 && c->tree >= forest->part[0].trees, forest->n_parts);
     return rc;
   }
   size_t nodes = forest_nodes(forest), links = l->f->n_links;

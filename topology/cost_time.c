@@ -11,8 +11,9 @@
 #define WINDOW_LEAST 4u
 #define WINDOW_MOST 256u /* beyond it the window's memory grows faster than a deeper pipeline gains */
 /* On trees deeper than one a trip under load takes longer than an empty one, and slots are used again in their order, so that the longest
- * trip of an edge counts: as perf/micro/plan_sim.c shows it on rings of 16 to 256. */
+ * trip of an edge counts. */
 #define DEEP_TRIP 3.0
+#define ROUNDING 1e-9
 
 struct cut {
   double chunk;  /* bytes of one */
@@ -46,47 +47,125 @@ static double few_chunks(const struct cost_profile *p, const struct cost_setting
   return MAX_OF(p->one.byte * c->chunk * beside, p->first.byte * bytes) + MAX_OF(p->one.piece * beside, p->first.piece * c->pieces);
 }
 
-static double trip_factor(const struct cost_profile *p) { return p->depth > 1 ? DEEP_TRIP : 1; }
+static double line_time(const struct cost_line *l, double bytes, double pieces) { return l->byte * bytes + l->piece * pieces; }
+
+static double busy_time(const struct cost_busy *b, double bytes, double pieces) {
+  return MAX_OF(b->bytes * bytes, MAX_OF(line_time(&b->node, bytes, pieces), line_time(&b->cores, bytes, pieces)));
+}
+
+static double trip_of(const struct cost_part *part, double chunk) { return part->hops + line_time(&part->one, chunk, 1); }
+
+static double trip_factor(const struct cost_part *part) { return part->depth > 1 && !part->turns ? DEEP_TRIP : 1; }
+
+/* When a part is done, and what of it is neither hops nor load; window: its window is what counts. */
+struct done {
+  double seconds, fill;
+  int window;
+};
 
 /* The time in which the busiest edge can bring its chunks home with so small a window. */
-static double window_time(const struct cost_profile *p, const struct cost_setting *s, const struct cut *c) {
-  double chunks = p->trip_share * c->chunks, places = (double)s->lanes * s->window;
-  if (chunks <= places) return 0;
-  return trip_factor(p) * chunks * (p->hops + p->one.byte * c->chunk + p->one.piece) / places;
+static double window_time(const struct cost_part *part, const struct cost_setting *s, const struct cut *c) {
+  double chunks = part->trip_share * c->chunks, places = (double)s->lanes * s->window;
+  return chunks > places ? trip_factor(part) * chunks * trip_of(part, c->chunk) / places : 0;
+}
+
+static struct done add_window(const struct cost_part *part, double load, double fill, double window) {
+  double rest = load + fill, both = MAX_OF(rest, window);
+  if (part->depth > 1) both = cbrt(rest * rest * rest + window * window * window); /* the two meet softly */
+  return (struct done){.seconds = part->hops + both, .fill = fill, .window = window > rest};
+}
+
+/*
+ * A ring goes in turns. Its trees are one tree turned round, so chunks that set out together are at the same level at any time: they all go
+ * up, then all come down, and then the slots are free for as many more. A turn takes a chunk's trip where few are under way, and where many
+ * are, what its phases keep busy, one after the other: while sums go up the links have time, and while results come down the processors.
+ * At each of its many hops a chunk waits behind what other parts have put on the same links.
+ */
+static struct done ring_time(const struct cost_profile *p, const struct cost_part *part, const struct cost_setting *s, const struct cut *c,
+                             double bytes) {
+  double chunks = part->trip_share * c->chunks / s->lanes, trip = trip_of(part, c->chunk), seconds = 0;
+  double levels = busy_time(&part->way[0], bytes, c->pieces) + busy_time(&part->way[1], bytes, c->pieces);
+  for (uint32_t i = 0; i < p->n_parts; i++) seconds += &p->part[i] != part ? p->part[i].above_workers * bytes : 0;
+  if (chunks <= 0) return (struct done){.seconds = seconds + levels};
+  double full = floor(chunks / s->window * (1 + ROUNDING)), rest = MAX_OF(0, chunks - full * s->window), turn = levels * s->window / chunks;
+  seconds += full * MAX_OF(trip, turn);
+  if (rest > ROUNDING * chunks) seconds += MAX_OF(trip, levels * rest / chunks);
+  return (struct done){.seconds = seconds, .fill = seconds, .window = full >= 1 && trip > turn && chunks > s->window};
+}
+
+/* Chunks are opened in their order, so beside a ring the others wait at the end of its turns, and begin again. */
+static double turns_of(const struct cost_profile *p, const struct cost_setting *s, const struct cut *c) {
+  double turns = 1;
+  for (uint32_t i = 0; i < p->n_parts; i++) {
+    const struct cost_part *part = &p->part[i];
+    if (part->turns) turns = MAX_OF(turns, part->trip_share * c->chunks / ((double)s->lanes * s->window));
+  }
+  return turns;
+}
+
+/* A part whose levels all work at once, but for the first chunks. */
+static struct done part_time(const struct cost_profile *p, const struct cost_part *part, const struct cost_setting *s, const struct cut *c,
+                             double bytes, double all) {
+  double load = p->n_parts == 1 ? all : busy_time(&part->busy, bytes, c->pieces);
+  double rounds = MAX_OF(1, part->share * c->chunks / ((double)s->lanes * part->trees));
+  double fill = MAX_OF(0, line_time(&part->first, bytes, c->pieces) - load) * MIN_OF(1, turns_of(p, s, c) / rounds);
+  return add_window(part, load, fill, window_time(part, s, c));
+}
+
+/* Not even a chunk for every tree and lane: which parts they go to is not looked at. */
+static struct done few_time(const struct cost_profile *p, const struct cost_setting *s, const struct cut *c, double bytes, double load) {
+  double levels = p->spread ? few_chunks(p, s, c, bytes) : line_time(&p->first, bytes, c->pieces), window = 0;
+  struct cost_part all = {.depth = p->depth, .hops = p->hops};
+  for (uint32_t i = 0; i < p->n_parts; i++) window = MAX_OF(window, p->part[i].turns ? 0 : window_time(&p->part[i], s, c));
+  return add_window(&all, load, MAX_OF(0, levels - load), window);
+}
+
+/* The part that is done last. What several use is busy for all of them, and while one waits another works. */
+static struct done all_done(const struct cost_profile *p, const struct cost_setting *s, const struct cut *c, double bytes, double load) {
+  double hops = p->hops;
+  int few = c->chunks < (double)s->lanes * p->places && (p->n_parts > 1 || !p->part[0].turns);
+  struct done last = {.seconds = 0};
+  if (few) last = few_time(p, s, c, bytes, load);
+  for (uint32_t i = 0; i < p->n_parts; i++) {
+    const struct cost_part *part = &p->part[i];
+    if (part->trees == 0 || (few && !part->turns)) continue;
+    struct done d = part->turns ? ring_time(p, part, s, c, bytes) : part_time(p, part, s, c, bytes, load);
+    if (d.seconds > last.seconds) last = d;
+    hops = MIN_OF(hops, part->turns ? 0 : part->hops);
+  }
+  if (load + hops > last.seconds) last = (struct done){.seconds = load + hops};
+  return last;
 }
 
 struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes) {
   assert(s->lanes > 0 && s->window > 0 && s->chunk_bytes > 0);
   if (p->kind == OP_BARRIER) bytes = 0;
   struct cut c = cut_of(p, s, bytes);
-  struct cost_time t = {.hops = p->hops};
-  struct cost_line most = busiest(p, (double)bytes, c.pieces, &t.load);
-  double rounds = c.chunks / ((double)s->lanes * p->places);
-  double levels = p->first.byte * (double)bytes + p->first.piece * c.pieces;
-  if (rounds < 1)
-    t.fill = MAX_OF(0, (p->spread ? few_chunks(p, s, &c, (double)bytes) : levels) - t.load);
-  else
-    t.fill = MAX_OF(0, levels - t.load) / rounds;
+  struct cost_time t = {0};
+  double load;
+  struct cost_line most = busiest(p, (double)bytes, c.pieces, &load);
+  struct done done = all_done(p, s, &c, (double)bytes, load);
+  t.seconds = done.seconds;
+  t.hops = MIN_OF(p->hops, t.seconds);
+  t.fill = MIN_OF(done.fill, MAX_OF(0, t.seconds - t.hops - load));
+  t.load = t.seconds - t.hops - t.fill;
   t.what = most.what;
   t.at = most.at;
-  double window = window_time(p, s, &c);
   if (t.fill > t.load) t.what = COST_FILL;
-  double rest = t.load + t.fill;
-  if (window > rest) t.what = COST_WINDOW;
-  if (p->depth > 1)
-    t.load = cbrt(rest * rest * rest + window * window * window) - t.fill; /* the two meet softly */
-  else
-    t.load = MAX_OF(rest, window) - t.fill;
+  if (done.window) t.what = COST_WINDOW;
   if (t.hops >= MAX_OF(t.load, t.fill)) t.what = COST_HOPS;
-  t.seconds = t.hops + t.load + t.fill;
   return t;
 }
 
 uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32_t chunk_bytes) {
-  double each, trip = p->hops + p->one.byte * chunk_bytes + p->one.piece;
+  double each, wanted = 0;
   busiest(p, (double)chunk_bytes / p->blocks, 1.0 / p->blocks, &each);
   if (each <= 0) return WINDOW_LEAST;
-  double wanted = ceil(2 * trip_factor(p) * p->trip_share * trip / (each * lanes)) + 1; /* twice: a trip under load takes longer */
+  for (uint32_t i = 0; i < p->n_parts; i++) {
+    const struct cost_part *part = &p->part[i];
+    if (part->trees != 0) wanted = MAX_OF(wanted, trip_factor(part) * part->trip_share * trip_of(part, chunk_bytes));
+  }
+  wanted = ceil(2 * wanted / (each * lanes)) + 1; /* twice: a trip under load takes longer */
   return wanted >= WINDOW_MOST ? WINDOW_MOST : MAX_OF(WINDOW_LEAST, (uint32_t)wanted);
 }
 

@@ -253,14 +253,14 @@ int load_trees(struct loader *l, const struct forest *forest, const struct cost_
   for (uint32_t level = ws.depth; level > 0; level--) {
     int network = 0;
     for (uint32_t t = 0; t < n; t++) network |= walk_level(l, &ws, t, level, 1, c, share[t]);
-    load_phase(l);
+    load_phase(l, 1);
     hops += 2 * load_hop(l, network);
   }
   for (uint32_t t = 0; t < n; t++) fold_alone(l, &ws, t, c, share[t]);
-  if (ws.depth == 0) load_phase(l);
+  if (ws.depth == 0) load_phase(l, 1);
   for (uint32_t level = 1; level <= ws.depth; level++) {
     for (uint32_t t = 0; t < n; t++) walk_level(l, &ws, t, level, 0, c, share[t]);
-    load_phase(l);
+    load_phase(l, 0);
   }
   l->hops = MAX_OF(l->hops, hops);
   walks_fini(&ws);
@@ -280,9 +280,7 @@ static int walk_part(struct loader *l, const struct forest *forest, const struct
     part_share[n] = s;
     tree[n++] = t;
   }
-  int rc = n > 0 ? load_trees(l, forest, c, tree, part_share, n, err) : AGG_OK;
-  load_part(l);
-  return rc;
+  return n > 0 ? load_trees(l, forest, c, tree, part_share, n, err) : AGG_OK;
 }
 
 int load_forest_walk(struct loader *l, const struct forest *forest, const struct cost_case *c, agg_error_t *err) {
@@ -291,8 +289,10 @@ int load_forest_walk(struct loader *l, const struct forest *forest, const struct
   int rc = share == NULL || part_share == NULL || tree == NULL
                ? err_set(err, AGG_ENOMEM, "cost model: no memory for %u trees", forest->trees)
                : AGG_OK;
-  for (uint32_t i = 0, first = 0; rc == AGG_OK && i < forest->n_parts; first += forest->part[i++].trees)
+  for (uint32_t i = 0, first = 0; rc == AGG_OK && i < forest->n_parts; first += forest->part[i++].trees) {
     rc = walk_part(l, forest, c, first, forest->part[i].trees, share, tree, part_share, err);
+    load_part(l, i, forest->n_parts);
+  }
   free(tree);
   free(part_share);
   free(share);

@@ -140,10 +140,12 @@ uint32_t forest_toward(const struct forest *f, uint32_t tree, uint32_t node, uin
   return node == target ? node : a.shape->toward(a.part, a.tree, node, target);
 }
 
+uint32_t forest_part_depth(const struct forest_part *p) { return shapes[p->kind]->depth(p); }
+
 uint32_t forest_depth(const struct forest *f) {
   uint32_t depth = 0;
   for (uint32_t i = 0; i < f->n_parts; i++) {
-    uint32_t d = shapes[f->part[i].kind]->depth(&f->part[i]);
+    uint32_t d = forest_part_depth(&f->part[i]);
     if (d > depth) depth = d;
   }
   return depth;

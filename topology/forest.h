@@ -139,6 +139,7 @@ uint32_t forest_own_at(const struct forest *f, uint32_t tree, uint32_t node);
 uint32_t forest_toward(const struct forest *f, uint32_t tree, uint32_t node, uint32_t target);
 /* Longest way from a leaf to its root, in edges. */
 uint32_t forest_depth(const struct forest *f);
+uint32_t forest_part_depth(const struct forest_part *p);
 
 /*
  * Proves a node's part of a forest before use: in every tree its parent is a member one level higher and counts it exactly once, its

@@ -1,8 +1,9 @@
 /*
  * The engine at work on a described fabric, in virtual time, beside what the cost model predicts. The nodes are real (libagg/engine), the
  * network is a model: every link carries one message after the other at its rate, in the order in which their heads come to it, and the
- * head of a message goes on to the next link as soon as it is on one; a node does one thing at a time (sums, engine, messages), at the
- * speeds of the cost constants.
+ * head of a message goes on to the next link as soon as it is on one. A node is one thread, as a reactor is: what has arrived waits until
+ * it is free, then all that follows from it is done, sums and sends, before the next is looked at. The cost constants are taken as cost.h
+ * has them: a message keeps the processor at either end, hop and chunk are waited for.
  *
  *   plan_sim PLAN WORKERS SERVERS SIZE [HOSTS_A_RACK]        prints simulated and predicted milliseconds and their ratio
  *
@@ -18,7 +19,7 @@
 #include "engine/node.h"
 #include "topology/explain.h"
 
-enum event_kind { EV_HEAD, EV_UP, EV_UP_SENT, EV_DOWN, EV_SENT, EV_FOLDED };
+enum event_kind { EV_HEAD, EV_UP, EV_UP_SENT, EV_DOWN, EV_SENT, EV_FREE };
 
 struct event {
   double at;
@@ -30,6 +31,12 @@ struct event {
   struct wire_header header; /* EV_UP */
 };
 
+/* Of a node: what has arrived while it was busy, oldest first. */
+struct inbox {
+  struct event *ring;
+  uint32_t cap, head, len;
+};
+
 struct world {
   struct plan plan;
   struct fabric fabric;
@@ -38,6 +45,7 @@ struct world {
   uint32_t nodes;
   struct node **node;   /* lane * nodes + node */
   double *cpu;          /* node -> when it is free */
+  struct inbox *inbox;  /* node */
   double *up, *down;    /* link -> when it is free */
   double now, finished; /* of the last operation that was done */
   uint32_t left;        /* operations not done, over nodes and lanes */
@@ -135,7 +143,7 @@ static void go_on(struct world *w, struct event e) {
 
 /* ---- the nodes --------------------------------------------------------------------------------------------------------------------- */
 
-/* The node's processor is busy for so long from now on; when it is done. */
+/* The node's processor is busy for so long more; when it is done. */
 static double work(struct world *w, uint32_t node, double seconds) {
   w->cpu[node] = fmax(w->cpu[node], w->now) + seconds;
   return w->cpu[node];
@@ -146,8 +154,8 @@ static void act(struct world *w, uint32_t lane, uint32_t self, const struct node
   struct event e = {.kind = EV_HEAD, .lane = lane, .node = a->peer, .peer = self, .slot = a->slot, .ctx = a->ctx};
   if (a->kind == ACT_FOLD) {
     const struct node_chunk *v = node_chunk(n, a->ctx);
-    double at = work(w, self, w->cost.chunk + (double)v->inputs * v->place.bytes / w->fabric.node[self].sum_bytes_per_s);
-    push(w, (struct event){.at = at, .kind = EV_FOLDED, .lane = lane, .node = self, .slot = a->ctx});
+    work(w, self, (double)v->inputs * v->place.bytes / w->fabric.node[self].sum_bytes_per_s);
+    node_folded(n, a->ctx);
   } else if (a->kind == ACT_SEND_UP) {
     const struct node_chunk *v = node_chunk(n, a->ctx);
     e.cargo = EV_UP;
@@ -162,25 +170,55 @@ static void act(struct world *w, uint32_t lane, uint32_t self, const struct node
     push(w, e);
   } else if (a->kind == ACT_OP_DONE) {
     w->left--;
-    w->finished = w->now;
+    w->finished = fmax(w->finished, fmax(w->cpu[self], w->now));
   } else {
     die(a->text != NULL ? a->text : "the engine reports a fault");
   }
 }
 
-static void happen(struct world *w, const struct event *e) {
-  if (e->kind == EV_HEAD) {
-    go_on(w, *e);
-    return;
-  }
+/* What arrived at a node, with all that follows from it there. */
+static void take(struct world *w, const struct event *e) {
   struct node *n = w->node[e->lane * w->nodes + e->node];
-  if (e->kind == EV_UP || e->kind == EV_DOWN) work(w, e->node, w->message + w->cost.chunk);
+  if (e->kind == EV_UP || e->kind == EV_DOWN) work(w, e->node, w->message);
   if (e->kind == EV_UP) node_up(n, e->peer, e->slot, &e->header);
   if (e->kind == EV_UP_SENT) node_up_sent(n, e->peer, e->slot);
   if (e->kind == EV_DOWN) node_down(n, e->peer, e->slot, e->bytes);
   if (e->kind == EV_SENT) node_sent(n, e->slot);
-  if (e->kind == EV_FOLDED) node_folded(n, e->slot);
   for (struct node_action a; node_next_action(n, &a);) act(w, e->lane, e->node, &a);
+}
+
+static void wait_for_node(struct world *w, const struct event *e) {
+  struct inbox *in = &w->inbox[e->node];
+  if (in->len == in->cap) {
+    struct event *ring = calloc(2 * (size_t)in->cap + 8, sizeof *ring);
+    if (ring == NULL) die("no memory");
+    for (uint32_t i = 0; i < in->len; i++) ring[i] = in->ring[(in->head + i) % in->cap];
+    free(in->ring);
+    *in = (struct inbox){.ring = ring, .cap = 2 * in->cap + 8, .len = in->len};
+  }
+  in->ring[(in->head + in->len++) % in->cap] = *e;
+  if (in->len == 1) push(w, (struct event){.at = fmax(w->cpu[e->node], w->now), .kind = EV_FREE, .node = e->node});
+}
+
+/* One of those that wait, then the next when the node is free again. */
+static void node_free(struct world *w, uint32_t node) {
+  struct inbox *in = &w->inbox[node];
+  struct event e = in->ring[in->head];
+  in->head = (in->head + 1) % in->cap;
+  in->len--;
+  take(w, &e);
+  if (in->len > 0) push(w, (struct event){.at = fmax(w->cpu[node], w->now), .kind = EV_FREE, .node = node});
+}
+
+static void happen(struct world *w, const struct event *e) {
+  if (e->kind == EV_HEAD)
+    go_on(w, *e);
+  else if (e->kind == EV_FREE)
+    node_free(w, e->node);
+  else if (w->inbox[e->node].len > 0 || w->cpu[e->node] > w->now)
+    wait_for_node(w, e);
+  else
+    take(w, e);
 }
 
 /* One allreduce from a standing start; seconds. */
@@ -238,8 +276,9 @@ static void make_nodes(struct world *w) {
   w->nodes = plan_nodes(&w->plan);
   w->node = calloc((size_t)w->nodes * w->plan.lanes, sizeof(*w->node));
   w->cpu = calloc(w->nodes, sizeof *w->cpu);
+  w->inbox = calloc(w->nodes, sizeof *w->inbox);
   w->up = calloc(2 * (size_t)w->fabric.n_links, sizeof *w->up);
-  if (w->node == NULL || w->cpu == NULL || w->up == NULL) die("no memory");
+  if (w->node == NULL || w->cpu == NULL || w->inbox == NULL || w->up == NULL) die("no memory");
   w->down = w->up + w->fabric.n_links;
   for (uint32_t lane = 0; lane < w->plan.lanes; lane++)
     for (uint32_t i = 0; i < w->nodes; i++) {
@@ -273,7 +312,7 @@ int main(int argc, char **argv) {
   make_fabric(&w, number(argv[2]), number(argv[3]), argc > 5 ? number(argv[5]) : 0);
   fabric_assume(&w.fabric, &w.cost);
   w.efficiency = cost_efficiency(&w.cost, &w.fabric);
-  w.hop = w.cost.hop_verbs;
+  w.hop = w.cost.hop_verbs + w.cost.chunk;
   w.message = w.cost.message_verbs;
   struct plan_request r = {.plan = argv[1], .fabric = &w.fabric, .cost = &w.cost};
   r.lanes = setting("AGG_LANES"), r.window = setting("AGG_WINDOW"), r.chunk_bytes = setting("AGG_CHUNK");
@@ -294,6 +333,8 @@ int main(int argc, char **argv) {
   explain_fini(&e);
   plan_fini(&w.plan);
   fabric_fini(&w.fabric);
+  for (uint32_t i = 0; i < w.nodes; i++) free(w.inbox[i].ring);
+  free(w.inbox);
   free(w.node), free(w.cpu), free(w.up), free(w.heap);
   return 0;
 }

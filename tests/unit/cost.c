@@ -166,6 +166,69 @@ START_TEST(a_small_window_costs_round_trips) {
 }
 END_TEST
 
+/* The profile of an allreduce on four hosts, links of a GBIT, with sums as fast as given (0: no limit). */
+static struct cost_profile of_four(const struct cost *cost, const struct forest *forest, double sum) {
+  struct fabric f;
+  struct cost_profile p;
+  ck_assert_int_eq(fabric_flat(&f, 4, forest->servers, GBIT, NULL), AGG_OK);
+  for (uint32_t i = 0; i < fabric_nodes(&f); i++) f.node[i].sum_bytes_per_s = sum;
+  for (uint32_t i = 0; i < f.n_links; i++) f.link[i].memory_bytes_per_s = 0;
+  fabric_assume(&f, cost);
+  ck_assert_int_eq(cost_profile(cost, &f, forest, OP_ALLREDUCE, &p, NULL), AGG_OK);
+  fabric_fini(&f);
+  return p;
+}
+
+/* 64 chunks, of which an edge carries 48: with 3 of them under way there are 16 turns, and each takes a chunk's whole trip. */
+START_TEST(a_ring_with_a_small_window_goes_in_turns) {
+  struct cost cost;
+  madefabric_links_only(&cost);
+  cost.hop_tcp = 1e-3;
+  double chunk = 65536 / GBIT;
+  struct cost_profile ring = profile_of(&cost, FOREST_RING, 4, 0, OP_ALLREDUCE);
+  struct cost_setting s = {.lanes = 1, .window = 3, .chunk_bytes = 65536};
+  struct cost_time t = cost_predict(&ring, &s, 64 * 65536);
+  ck_assert_double_eq_tol(t.seconds, 16 * 6 * (1e-3 + chunk), 1e-9);
+  ck_assert_uint_eq(t.what, COST_WINDOW);
+  s.window = 5; /* nine turns, and a tenth of three */
+  ck_assert_double_eq_tol(cost_predict(&ring, &s, 64 * 65536).seconds, 10 * 6 * (1e-3 + chunk), 1e-9);
+  s.window = 16; /* four for each link: they hide the hops */
+  ck_assert_double_eq_tol(cost_predict(&ring, &s, 64 * 65536).seconds, 1.5 * 64 * chunk, 1e-9);
+  s.window = cost_window_wanted(&ring, 1, 65536);
+  ck_assert_double_le(cost_predict(&ring, &s, 64 * 65536).seconds, 1.25 * 1.5 * 64 * chunk);
+}
+END_TEST
+
+/* Sums twice as slow as the links: on the way up they are what a ring waits for, on the way down the links. */
+START_TEST(a_ring_does_not_sum_while_results_come_down) {
+  struct cost cost;
+  struct forest ring;
+  madefabric_links_only(&cost);
+  double chunk = 65536 / GBIT;
+  ck_assert_int_eq(forest_init(&ring, FOREST_RING, 4, 0, NULL), AGG_OK);
+  struct cost_profile p = of_four(&cost, &ring, GBIT);
+  ck_assert_double_eq_tol(seconds(&p, 64 * 65536), (0.75 * 2 + 0.75) * 64 * chunk, 1e-9);
+  /* one chunk is sent, then summed with the own, three times, and comes down */
+  ck_assert_double_eq_tol(seconds(&p, 4096), (3 * (1 + 2) + 3) * chunk / 16, 1e-9);
+}
+END_TEST
+
+/* A third of the chunks on a star: its server is as busy as the workers' NICs, and waits for the first and last of 32 chunks. */
+START_TEST(parts_wait_for_their_own_first_chunks) {
+  struct cost cost;
+  struct forest forest;
+  const struct forest_spec spec[2] = {{FOREST_STAR, 0}, {FOREST_DIRECT, 0}};
+  const double weights[5] = {2, 1, 1, 1, 1};
+  madefabric_links_only(&cost);
+  cost.incast = 0;
+  double chunk = 65536 / GBIT;
+  ck_assert_int_eq(forest_build(&forest, spec, 2, 4, 1, NULL, weights, 6, NULL), AGG_OK);
+  struct cost_profile p = of_four(&cost, &forest, 0);
+  ck_assert_double_eq_tol(seconds(&p, 96 * 65536), 4 * (32 + 1) * chunk, 1e-9);
+  forest_fini(&forest);
+}
+END_TEST
+
 START_TEST(unlimited_links_leave_hops) {
   struct cost cost;
   cost_init(&cost);
@@ -283,6 +346,9 @@ Suite *make_suite(void) {
   tcase_add_test(c, the_first_chunk_waits_level_by_level);
   tcase_add_test(c, hops_and_messages_are_what_small_sizes_cost);
   tcase_add_test(c, a_small_window_costs_round_trips);
+  tcase_add_test(c, a_ring_with_a_small_window_goes_in_turns);
+  tcase_add_test(c, a_ring_does_not_sum_while_results_come_down);
+  tcase_add_test(c, parts_wait_for_their_own_first_chunks);
   tcase_add_test(c, unlimited_links_leave_hops);
   tcase_add_test(c, bottlenecks_have_names);
   tcase_add_test(c, hosts_come_from_names);

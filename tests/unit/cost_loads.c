@@ -40,6 +40,30 @@ static double limit(const struct cost_profile *p, double bytes) {
   return t;
 }
 
+static void same_line(const char *what, const struct cost_line *a, const struct cost_line *b, const char *where) {
+  same(what, 0, a->byte, b->byte, where);
+  same(what, 1, a->piece, b->piece, where);
+}
+
+static void same_busy(const char *what, const struct cost_busy *a, const struct cost_busy *b, const char *where) {
+  same(what, 0, a->bytes, b->bytes, where);
+  same_line(what, &a->node, &b->node, where);
+  same_line(what, &a->cores, &b->cores, where);
+}
+
+static void same_part(const struct cost_part *a, const struct cost_part *b, const char *where) {
+  ck_assert(a->turns == b->turns && a->trees == b->trees && a->depth == b->depth);
+  same("share", 0, a->share, b->share, where);
+  same("trip share", 0, a->trip_share, b->trip_share, where);
+  same("hops of the part", 0, a->hops, b->hops, where);
+  same("above workers", 0, a->above_workers, b->above_workers, where);
+  same_busy("busy", &a->busy, &b->busy, where);
+  same_busy("way down", &a->way[0], &b->way[0], where);
+  same_busy("way up", &a->way[1], &b->way[1], where);
+  same_line("first of the part", &a->first, &b->first, where);
+  same_line("one", &a->one, &b->one, where);
+}
+
 /* A rack whose server is the root has a level less than the others; the closed form lets its leaders wait for the rest. uneven: levels of a
  * ring are not alike. */
 static void same_profile(const struct forest *f, const struct cost_profile *a, const struct cost_profile *b, int uneven,
@@ -49,8 +73,10 @@ static void same_profile(const struct forest *f, const struct cost_profile *a, c
   for (double bytes = 0; bytes < 2e6; bytes = bytes * 16 + 1) same("limit", 0, limit(a, bytes), limit(b, bytes), where);
   if (!exact) return;
   same("hops", 0, a->hops, b->hops, where);
-  same("first byte", 0, a->first.byte, b->first.byte, where);
-  same("first piece", 0, a->first.piece, b->first.piece, where);
+  same_line("first", &a->first, &b->first, where);
+  ck_assert_uint_eq(a->n_parts, f->n_parts);
+  ck_assert_uint_eq(b->n_parts, f->n_parts);
+  for (uint32_t i = 0; i < f->n_parts; i++) same_part(&a->part[i], &b->part[i], where);
 }
 
 static void compare_with(const struct cost *cost, const struct fabric *f, const struct forest *forest, int uneven, uint64_t seed) {
