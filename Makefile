@@ -208,7 +208,7 @@ clean:
 # the thread sanitizer. Each pass has an output directory of its own.
 CHECK_DIR ?= build/check
 ASAN_SKIP ?= tests/e2e/perf
-TSAN_ONLY ?= tests/conform/shm tests/conform/tcp tests/e2e/faults tests/e2e/library tests/e2e/server \
+TSAN_ONLY ?= tests/conform/shm tests/conform/tcp tests/e2e/communicators tests/e2e/faults tests/e2e/library tests/e2e/server \
              tests/unit/control% tests/unit/shm
 TEST_NAMES := $(patsubst %.c,%,$(filter-out $(GUEST_SRC),$(TEST_SRC)))
 GUEST_NAMES := $(GUEST_SRC:.c=)
@@ -237,9 +237,9 @@ check-build:
 
 # Jobs start the programs, so these are built as well.
 check-rdma-build:
-	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/faults tests/e2e/library)
+	$(Q)$(MAKE) $(call build_args,release) all $(call in_check,release,$(GUEST_NAMES) tests/e2e/communicators tests/e2e/faults tests/e2e/library)
 	$(Q)$(MAKE) $(call build_args,asan) $(call in_check,asan,$(GUEST_NAMES))
-	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/conform/verbs tests/e2e/faults tests/e2e/library)
+	$(Q)$(MAKE) $(call build_args,tsan) $(call in_check,tsan,tests/conform/verbs tests/e2e/communicators tests/e2e/faults tests/e2e/library)
 
 tidy:
 	$(Q)scripts/tidy

@@ -1,6 +1,6 @@
 /*
  * The conformance suite over TCP, and what only TCP has: strangers at the door, peers that speak the protocol badly or slowly, hosts
- * that do not answer. Raw sockets play the other end.
+ * that do not answer. Raw sockets play the other end (tests/lib/rawtcp.h).
  */
 #include <errno.h>
 #include <malloc.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/lib/conform.h"
+#include "tests/lib/rawtcp.h"
 #include "transport/tcp/internal.h"
 #include "transport/tps.h"
 
@@ -22,79 +23,13 @@ static void config(struct tp_config *c) {
 
 static const struct conform conform = {.ops = &tp_tcp, .config = config};
 
-/* ---- a raw end ---- */
-
-static int raw_connect(const struct end *e) {
-  struct net_addr addrs[TCP_ADDRS_MAX];
-  ck_assert_int_gt(tcp_address_decode(e->address, e->address_len, addrs), 0);
-  int s = socket(addrs[0].ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ck_assert_int_ge(s, 0);
-  ck_assert_int_eq(connect(s, (struct sockaddr *)&addrs[0].ss, addrs[0].len), 0);
-  return s;
-}
-
-static void raw_send(int s, const void *data, size_t len) {
-  const char *at = data;
-  while (len > 0) {
-    ssize_t n = send(s, at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && errno == EAGAIN) {
-      turn();
-      continue;
-    }
-    ck_assert_int_gt(n, 0);
-    at += n;
-    len -= (size_t)n;
-  }
-}
-
-/* 1 when the other side has closed (or reset) the connection. */
-static int raw_ended(int s) {
-  char byte;
-  ssize_t n = recv(s, &byte, 1, MSG_DONTWAIT);
-  return n == 0 || (n < 0 && errno != EAGAIN);
-}
-
-static void hello_bytes(uint32_t ticket, unsigned char out[TCP_HELLO_BYTES]) {
-  struct tcp_hello h = {.kind = TCP_HELLO, .window = {.key = 5, .off = 6}};
-  ticket_of(ticket, h.ticket);
-  tcp_hello_encode(&h, out);
-}
-
-/* Plays the active end of lane `ticket` until it is welcomed. */
-static int raw_lane(struct lane *l, struct end *e, uint32_t ticket) {
-  unsigned char hello[TCP_HELLO_BYTES], welcome[TCP_HELLO_BYTES];
-  struct tcp_hello w;
-  lane_open(l, e, e, ticket, 0, NULL);
-  int s = raw_connect(e);
-  hello_bytes(ticket, hello);
-  raw_send(s, hello, sizeof hello);
-  UNTIL(l->connected);
-  ck_assert_uint_eq(l->window.key, 5);
-  ck_assert_uint_eq(l->window.off, 6);
-  ck_assert_int_eq(recv(s, welcome, sizeof welcome, MSG_WAITALL), sizeof welcome);
-  ck_assert_int_eq(tcp_hello_decode(&w, welcome, TCP_WELCOME, NULL), 0);
-  return s;
-}
-
-static size_t frame_bytes(unsigned char out[TCP_FRAME_BYTES], uint32_t len, struct tp_raddr dst, uint32_t notice) {
-  struct tcp_frame f = {.length = len, .notice = notice, .dst = dst};
-  tcp_frame_encode(&f, out);
-  return TCP_FRAME_BYTES;
-}
-
-static int raw_reset(int s) {
-  struct linger l = {.l_onoff = 1};
-  ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_LINGER, &l, sizeof l), 0);
-  return close(s);
-}
-
 /* ---- strangers ---- */
 
 /* What stranger `kind` says, and whether it is dropped for it at once. */
 static size_t stranger_says(int kind, unsigned char out[256], int *dropped) {
   *dropped = 1;
   memset(out, 0, 256);
-  hello_bytes(4242, out);
+  rawtcp_hello(4242, out);
   switch (kind) {
     case 0:
       out[0] = 'X';
@@ -140,15 +75,15 @@ START_TEST(strangers_do_no_harm) {
   pair_open(&p, 65536, MEM_PLAIN, NULL);
   size_t len = stranger_says(_i, words, &dropped);
   for (int i = 0; i < N; i++) {
-    s[i] = raw_connect(p.b);
-    raw_send(s[i], words, len);
+    s[i] = rawtcp_connect(p.b);
+    rawtcp_send(s[i], words, len);
     turn();
   }
   lanes_alive(&p.la, &p.lb);
-  for (int i = 0; i < N && dropped; i++) UNTIL(raw_ended(s[i]));
+  for (int i = 0; i < N && dropped; i++) UNTIL(rawtcp_ended(s[i]));
   if (!dropped) ck_assert_uint_eq(p.b->tp->n_strangers, N);
   lanes_connect(&la, p.a, &lb, p.b, 2, NULL);
-  for (int i = 0; i < N; i++) i % 2 ? close(s[i]) : raw_reset(s[i]);
+  for (int i = 0; i < N; i++) i % 2 ? close(s[i]) : rawtcp_reset(s[i]);
   UNTIL(p.b->tp->n_strangers == 0);
   lanes_alive(&p.la, &p.lb);
   lanes_alive(&la, &lb);
@@ -163,12 +98,12 @@ START_TEST(strangers_are_bounded) {
   struct lane la, lb;
   pair_open(&p, 65536, MEM_PLAIN, NULL);
   for (int i = 0; i < N; i++) {
-    s[i] = raw_connect(p.b);
+    s[i] = rawtcp_connect(p.b);
     turn();
     ck_assert_uint_le(p.b->tp->n_strangers, TCP_STRANGERS_MAX);
   }
-  for (int i = 0; i < N - TCP_STRANGERS_MAX; i++) UNTIL(raw_ended(s[i])); /* the oldest went */
-  ck_assert(!raw_ended(s[N - 1]));
+  for (int i = 0; i < N - TCP_STRANGERS_MAX; i++) UNTIL(rawtcp_ended(s[i])); /* the oldest went */
+  ck_assert(!rawtcp_ended(s[N - 1]));
   lanes_connect(&la, p.a, &lb, p.b, 2, NULL);
   lanes_alive(&la, &lb);
   lanes_alive(&p.la, &p.lb);
@@ -185,11 +120,11 @@ START_TEST(strangers_have_little_time) {
   pair_open(&p, 64, MEM_PLAIN, NULL);
   p.b->tp->limits.stranger_ns = 30000000;
   for (int i = 0; i < 3; i++) {
-    s[i] = raw_connect(p.b);
-    raw_send(s[i], words, stranger_says(kinds[i], words, &dropped));
+    s[i] = rawtcp_connect(p.b);
+    rawtcp_send(s[i], words, stranger_says(kinds[i], words, &dropped));
   }
   UNTIL(p.b->tp->stranger_order >= 3 && p.b->tp->n_strangers == 0);
-  for (int i = 0; i < 3; i++) UNTIL(raw_ended(s[i]));
+  for (int i = 0; i < 3; i++) UNTIL(rawtcp_ended(s[i]));
   turn_sleeping(0);
   lanes_alive(&p.la, &p.lb);
   for (int i = 0; i < 3; i++) close(s[i]);
@@ -202,9 +137,9 @@ START_TEST(greeting_of_one_who_left) {
   struct end *a = end_open(), *b = end_open();
   struct lane la, lb;
   unsigned char hello[TCP_HELLO_BYTES];
-  hello_bytes(9, hello);
-  int s = raw_connect(b);
-  raw_send(s, hello, sizeof hello);
+  rawtcp_hello(9, hello);
+  int s = rawtcp_connect(b);
+  rawtcp_send(s, hello, sizeof hello);
   UNTIL(b->tp->n_strangers == 1);
   settle();
   close(s);
@@ -220,9 +155,9 @@ START_TEST(ticket_is_used_up) {
   struct lane la, lb;
   unsigned char hello[TCP_HELLO_BYTES];
   lanes_connect(&la, a, &lb, b, 9, NULL);
-  hello_bytes(9, hello);
-  int s = raw_connect(b);
-  raw_send(s, hello, sizeof hello);
+  rawtcp_hello(9, hello);
+  int s = rawtcp_connect(b);
+  rawtcp_send(s, hello, sizeof hello);
   UNTIL(b->tp->n_strangers == 1);
   settle();
   lanes_alive(&la, &lb);
@@ -268,14 +203,14 @@ START_TEST(byte_by_byte) {
   mem_open(&m, e, 1000, MEM_PLAIN, 0);
   memset(m.at, 0, 1000);
   pattern_fill(data, 300, 1);
-  int s = raw_lane(&l, e, 1);
-  size_t n = frame_bytes(stream, 0, (struct tp_raddr){0}, 1);
-  n += frame_bytes(stream + n, 300, mem_raddr(&l, &m, 70), 2);
+  int s = rawtcp_lane(&l, e, 1);
+  size_t n = rawtcp_frame(stream, 0, (struct tp_raddr){0}, 1);
+  n += rawtcp_frame(stream + n, 300, mem_raddr(&l, &m, 70), 2);
   memcpy(stream + n, data, 300);
   n += 300;
-  n += frame_bytes(stream + n, 0, (struct tp_raddr){0}, 3);
+  n += rawtcp_frame(stream + n, 0, (struct tp_raddr){0}, 3);
   for (size_t i = 0; i < n; i++) {
-    raw_send(s, stream + i, 1);
+    rawtcp_send(s, stream + i, 1);
     turn();
   }
   UNTIL(l.notices == 3);
@@ -301,18 +236,18 @@ START_TEST(stream_cut_anywhere) {
   struct mem m;
   size_t n = 0;
   mem_open(&m, e, PUTS * SLOT, MEM_PLAIN, 0);
-  int s = raw_lane(&l, e, 1);
+  int s = rawtcp_lane(&l, e, 1);
   for (uint32_t i = 0; i < PUTS; i++) {
     uint64_t kind = rng_below(&r, 3);
     len[i] = kind == 0 ? 0 : (uint32_t)rng_below(&r, kind == 1 ? 100 : SLOT);
-    n += frame_bytes(stream + n, len[i], mem_raddr(&l, &m, (size_t)i * SLOT), i);
+    n += rawtcp_frame(stream + n, len[i], mem_raddr(&l, &m, (size_t)i * SLOT), i);
     pattern_fill(stream + n, len[i], i);
     n += len[i];
   }
   for (size_t at = 0; at < n;) {
     size_t part = 1 + rng_below(&r, rng_below(&r, 2) ? 50 : 9000);
     part = MIN_OF(part, n - at);
-    raw_send(s, stream + at, part);
+    rawtcp_send(s, stream + at, part);
     at += part;
     turn();
   }
@@ -337,8 +272,8 @@ START_TEST(the_end_is_told_in_words) {
       "reset by peer"};
   mem_open(&m, e, 64, MEM_PLAIN, 0);
   byte_check(m.at, 64, 0xa5);
-  int s = raw_lane(&l, e, 1);
-  size_t n = frame_bytes(f, _i == 2 ? UINT32_MAX : 50, _i == 1 ? (struct tp_raddr){0} : mem_raddr(&l, &m, 1), 7);
+  int s = rawtcp_lane(&l, e, 1);
+  size_t n = rawtcp_frame(f, _i == 2 ? UINT32_MAX : 50, _i == 1 ? (struct tp_raddr){0} : mem_raddr(&l, &m, 1), 7);
   switch (_i) {
     case 0:
       f[13] = 1;
@@ -352,16 +287,16 @@ START_TEST(the_end_is_told_in_words) {
     default:
       break;
   }
-  raw_send(s, f, _i == 5 ? 0 : n);
+  rawtcp_send(s, f, _i == 5 ? 0 : n);
   if (_i == 5)
-    raw_reset(s);
+    rawtcp_reset(s);
   else if (_i >= 3)
     close(s);
   UNTIL(l.lost);
   ck_assert_msg(strstr(l.text, words[_i]) != NULL && strstr(l.text, "127.0.0.1:") != NULL, "%s", l.text);
   ck_assert_uint_eq(l.notices, 0);
   if (_i != 4) byte_check(m.at, 64, 0xa5);
-  if (_i < 3) UNTIL(raw_ended(s));
+  if (_i < 3) UNTIL(rawtcp_ended(s));
   if (_i < 3) close(s);
   lanes_connect(&la, e, &lb, e, 2, NULL); /* a tp can be its own peer */
   lanes_alive(&la, &lb);
@@ -378,10 +313,10 @@ START_TEST(noise_behind_the_greeting) {
   for (uint32_t k = 0; k < 20; k++) {
     struct lane l;
     unsigned char noise[600];
-    int s = raw_lane(&l, e, 10 + k);
+    int s = rawtcp_lane(&l, e, 10 + k);
     for (size_t i = 0; i < sizeof noise; i++) noise[i] = (unsigned char)rng_next(&r);
-    if (k % 2) frame_bytes(noise, (uint32_t)rng_below(&r, 9000), mem_raddr(&l, &m, rng_below(&r, 4096)), 1);
-    raw_send(s, noise, sizeof noise);
+    if (k % 2) rawtcp_frame(noise, (uint32_t)rng_below(&r, 9000), mem_raddr(&l, &m, rng_below(&r, 4096)), 1);
+    rawtcp_send(s, noise, sizeof noise);
     close(s);
     UNTIL(l.lost);
     lane_close(&l);
@@ -397,9 +332,9 @@ START_TEST(dereg_in_the_middle_of_a_put) {
   unsigned char f[TCP_FRAME_BYTES], data[5000];
   memset(data, 0x99, sizeof data);
   mem_open(&m, e, sizeof data, MEM_PLAIN, 0);
-  int s = raw_lane(&l, e, 1);
-  raw_send(s, f, frame_bytes(f, sizeof data, mem_raddr(&l, &m, 0), 7));
-  raw_send(s, data, 2500);
+  int s = rawtcp_lane(&l, e, 1);
+  rawtcp_send(s, f, rawtcp_frame(f, sizeof data, mem_raddr(&l, &m, 0), 7));
+  rawtcp_send(s, data, 2500);
   UNTIL(m.at[2499] == 0x99);
   byte_check(m.at + 2500, 2500, 0xa5);
   tp_tcp.mem_dereg(e->tp, m.mr);
@@ -445,8 +380,8 @@ START_TEST(dialing_gives_up) {
     unsigned char w[TCP_HELLO_BYTES];
     tcp_hello_encode(&(struct tcp_hello){.kind = TCP_WELCOME}, w);
     w[4] = 77;
-    if (_i == 2) raw_send(got, garbage, sizeof garbage);
-    if (_i == 4) raw_send(got, w, sizeof w);
+    if (_i == 2) rawtcp_send(got, garbage, sizeof garbage);
+    if (_i == 4) rawtcp_send(got, w, sizeof w);
     UNTIL(la.lane->state == LANE_DIALING || la.lost || _i == 3);
     close(got);
   }

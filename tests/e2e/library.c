@@ -1,6 +1,6 @@
 /*
- * The library as a guest in somebody's process: fork, dlopen, callbacks, waiting, leaving, what it takes and gives back, and what it never
- * does (allocate on the way of the data, touch signals, export other names than its own).
+ * The library as a guest in somebody's process: fork, dlopen, callbacks, waiting, where it runs, and what it never does (allocate on the
+ * way of the data, touch signals, export other names than its own).
  */
 #include <check.h>
 #include <dirent.h>
@@ -18,7 +18,6 @@
 #include "base/util.h"
 #include "tests/lib/opcase.h"
 #include "tests/lib/ranks.h"
-#include "tests/lib/server_proc.h"
 
 /* ---- counting allocations ---------------------------------------------------------------------------------------------------------- */
 
@@ -81,54 +80,6 @@ static void open_world(agg_t **a, agg_comm_t **comm) {
   ck_assert_msg(agg_comm_create_world(*a, comm) == AGG_OK, "%s", agg_error_text(*a));
 }
 
-/* An allreduce of 1 to the number of ranks: 0 when it is right. */
-static int sum_ones(agg_comm_t *comm) {
-  int32_t x[10] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  agg_request_t *request = NULL;
-  int rc = agg_allreduce(comm, x, x, 10, AGG_I32, AGG_SUM, NULL, &request);
-  if (rc == AGG_OK) rc = agg_wait(&request, -1);
-  for (int i = 0; i < 10 && rc == AGG_OK; i++) rc = x[i] == (int32_t)agg_comm_size(comm) ? AGG_OK : 1;
-  return rc;
-}
-
-static unsigned entries(const char *dir) {
-  unsigned n = 0;
-  DIR *d = opendir(dir);
-  ck_assert_ptr_nonnull(d);
-  while (readdir(d) != NULL) n++;
-  closedir(d);
-  return n;
-}
-
-static unsigned descriptors(void) { return entries("/proc/self/fd"); }
-static unsigned threads(void) { return entries("/proc/self/task"); }
-
-/* Until the count is (at most) that; what other threads close is closed in a moment. Returns the last count. */
-static unsigned settle(unsigned (*what)(void), unsigned want) {
-  uint64_t limit = clock_now_ns() + 20 * 1000000000ull;
-  unsigned n;
-  while ((n = what()) > want && clock_now_ns() < limit) sched_yield();
-  return n;
-}
-
-/* Runs the ranks to their end: all must return 0. */
-static void run(const struct ranks_setup *setup, rank_fn fn, void *arg) {
-  struct ranks *r = ranks_start(setup, fn, arg);
-  int code[RANKS_MAX];
-  for (unsigned i = 0; i < setup->n; i++) code[i] = ranks_wait(r, i);
-  for (unsigned i = 0; i < setup->n; i++) {
-    const struct rank_report *rep = &ranks_reports(r)[i];
-    ck_assert_msg(code[i] == 0, "%s over %s: rank %u: exit %d, status %d, %s", setup->plan, setup->transport, i, code[i], rep->code,
-                  rep->text);
-  }
-  ranks_free(r);
-}
-
-static const struct ranks_setup pairs[] = {{.n = 2, .plan = "direct", .transport = "shm"},
-                                           {.n = 2, .plan = "direct", .transport = "tcp"},
-                                           {.n = 3, .plan = "ring", .transport = "shm"},
-                                           {.n = 3, .plan = "ring", .transport = "tcp", .reactors = 2}};
-
 /* ---- fork
  * -------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -171,7 +122,7 @@ static int child_of_a_rank(agg_t *a, agg_comm_t *comm, agg_request_t **request, 
   int rc = call_everything_forked(a, comm, request, memory);
   if (rc != 0 || SANITIZED_THREADS) return rc; /* that sanitizer knows no threads in a child */
   if (agg_open(&c, &own, NULL) != AGG_OK || agg_comm_create_world(own, &alone) != AGG_OK) return 250;
-  if (sum_ones(alone) != 0) return 251;
+  if (rank_sum_ones(alone) != 0) return 251;
   agg_close(own);
   return 0;
 }
@@ -204,7 +155,7 @@ static int fork_in_the_middle(const agg_config_t *config, struct rank_report *al
     atomic_store(&own->stage, 1);
   }
   if (rc == AGG_OK) rc = agg_wait(&request, -1);
-  for (int i = 0; i < 100 && rc == AGG_OK; i++) rc = sum_ones(comm);
+  for (int i = 0; i < 100 && rc == AGG_OK; i++) rc = rank_sum_ones(comm);
   rank_report_comm(own, rc, comm);
   agg_mem_free(a, memory);
   agg_comm_destroy(comm);
@@ -212,7 +163,7 @@ static int fork_in_the_middle(const agg_config_t *config, struct rank_report *al
   return rc == AGG_OK ? 0 : 4;
 }
 
-START_TEST(a_forked_child_is_told_and_its_parent_goes_on) { run(&pairs[_i], fork_in_the_middle, NULL); }
+START_TEST(a_forked_child_is_told_and_its_parent_goes_on) { ranks_run(&ranks_usual[_i], fork_in_the_middle, NULL); }
 END_TEST
 
 /* ---- twice in one process
@@ -297,7 +248,7 @@ static void on_complete(void *user, int status) {
   c->status = status;
   c->on_poster = pthread_equal(pthread_self(), c->poster);
   pthread_getname_np(pthread_self(), c->thread, sizeof c->thread);
-  c->nested = status == AGG_OK ? sum_ones(c->comm) : 0;
+  c->nested = status == AGG_OK ? rank_sum_ones(c->comm) : 0;
   atomic_fetch_add(&c->times, 1);
 }
 
@@ -317,14 +268,14 @@ static int use_callbacks(const agg_config_t *config, struct rank_report *all, vo
     snprintf(own->text, sizeof own->text, "status %d, inner status %d, on thread '%s'", c.status, c.nested, c.thread);
     if (c.status != AGG_OK || c.nested != 0) return 3;
     if (c.on_poster || strncmp(c.thread, "agg-reactor", 11) == 0) return 4;
-    if (sum_ones(comm) != 0 || atomic_load(&c.times) != 1) return 5;
+    if (rank_sum_ones(comm) != 0 || atomic_load(&c.times) != 1) return 5;
   }
   agg_comm_destroy(comm);
   agg_close(a);
   return 0;
 }
 
-START_TEST(a_callback_runs_once_on_a_thread_that_moves_no_data) { run(&pairs[_i], use_callbacks, NULL); }
+START_TEST(a_callback_runs_once_on_a_thread_that_moves_no_data) { ranks_run(&ranks_usual[_i], use_callbacks, NULL); }
 END_TEST
 
 /* ---- waiting
@@ -355,214 +306,7 @@ static int wait_in_all_ways(const agg_config_t *config, struct rank_report *all,
   return 0;
 }
 
-START_TEST(waiting_gives_up_after_its_time_and_may_be_repeated) { run(&pairs[_i], wait_in_all_ways, NULL); }
-END_TEST
-
-/* ---- leaving
- * ----------------------------------------------------------------------------------------------------------------------------------- */
-
-static int leave_early(const agg_config_t *config, struct rank_report *all, void *arg) {
-  struct rank_report *own = &all[config->rank];
-  agg_t *a;
-  agg_comm_t *comm;
-  agg_request_t *requests[3] = {NULL};
-  static float x[100000];
-  int rc, destroyed = 0;
-  (void)arg;
-  if (rank_open(config, own, &a, &comm) != AGG_OK) return 1;
-  if (sum_ones(comm) != AGG_OK) return 2;
-  if (config->rank == 1) {
-    for (int i = 0; i < 3; i++)
-      if (agg_allreduce(comm, x, x, 100000, AGG_F32, AGG_SUM, NULL, &requests[i]) != AGG_OK) return 3;
-    agg_comm_destroy(comm);
-    destroyed = 1;
-    for (int i = 0; i < 3; i++)
-      if (agg_wait(&requests[i], i == 0 ? -1 : 0) != AGG_ECLOSED || requests[i] != NULL) return 4;
-    atomic_store(&own->stage, 1);
-  } else {
-    if (!stage_wait(&all[1].stage, 1)) return 5;
-    rc = agg_allreduce(comm, x, x, 100000, AGG_F32, AGG_SUM, NULL, &requests[0]);
-    if (rc == AGG_OK) rc = agg_wait(&requests[0], -1);
-    rank_report_comm(own, rc, comm);
-    if (rc != AGG_EPEER || strstr(own->text, "rank 1 (") == NULL || strstr(own->text, "left") == NULL) return 6;
-  }
-  if (!destroyed) agg_comm_destroy(comm);
-  agg_close(a);
-  return 0;
-}
-
-START_TEST(destroying_completes_what_is_outstanding_and_the_others_hear_who_left) { run(&pairs[_i], leave_early, NULL); }
-END_TEST
-
-/* ---- taking and giving back
- * ------------------------------------------------------------------------------------------------------------------- */
-
-/* Rank 0 writes a ticket into its report; everyone joins. */
-static agg_comm_t *join_next(agg_t *a, const agg_config_t *config, struct rank_report *all, uint32_t number) {
-  struct rank_report *own = &all[config->rank];
-  agg_ticket_t t;
-  agg_comm_t *comm = NULL;
-  if (config->rank == 0) {
-    if (agg_ticket_create(a, &t) != AGG_OK) return NULL;
-    for (uint32_t r = 1; r < config->world; r++) /* they have read the one before */
-      if (!stage_wait(&all[r].stage, number)) return NULL;
-    memcpy(own->text, &t, sizeof t);
-    atomic_store(&own->stage, number + 1);
-  } else {
-    if (!stage_wait(&all[0].stage, number + 1)) return NULL;
-    memcpy(&t, all[0].text, sizeof t);
-    atomic_store(&own->stage, number + 1);
-  }
-  return agg_comm_create(a, &t, config->rank, config->world, &comm) == AGG_OK ? comm : NULL;
-}
-
-/* Queue pairs, regions, domains and connection ids of a process, as the kernel counts them; 0 where the test is not about verbs.
- * (Completion queues are shared by communicators and stay until the instance closes.) */
-static pid_t counted;
-static unsigned objects(void) {
-  char line[1024], mine[32];
-  unsigned n = 0;
-  if (getenv("TEST_TRANSPORT") == NULL) return 0;
-  snprintf(mine, sizeof mine, " pid %d ", (int)counted);
-  FILE *f = popen("for kind in qp mr pd cm_id; do rdma resource show $kind || echo failed; done", "r");
-  if (f == NULL) abort();
-  while (fgets(line, sizeof line, f) != NULL) {
-    if (strcmp(line, "failed\n") == 0) abort();
-    n += strstr(line, mine) != NULL;
-  }
-  if (pclose(f) != 0) abort();
-  return n;
-}
-static unsigned objects_of(pid_t pid) {
-  counted = pid;
-  return objects();
-}
-/* Until that process has no more than so many. */
-static int objects_left(pid_t pid, unsigned want) {
-  counted = pid;
-  return settle(objects, want) > want;
-}
-
-enum { ONE_AFTER_ANOTHER = 100, AT_ONCE = 50 };
-
-static int open_and_close_many(const agg_config_t *config, struct rank_report *all, void *arg) {
-  struct rank_report *own = &all[config->rank];
-  pid_t server = config->rank == 0 && arg != NULL ? ((struct server_proc *)arg)->pid : 0, self = getpid();
-  agg_t *a;
-  agg_comm_t *comm, *many[AT_ONCE];
-  uint32_t number = 0;
-  if (getenv("TEST_TRANSPORT") != NULL) { /* librdmacm opens descriptors at its first use and keeps them while the process lives */
-    if (agg_open(config, &a, NULL) != AGG_OK) return 10;
-    agg_close(a);
-  }
-  unsigned fds0 = descriptors(), threads0 = threads() + SANITIZED_THREADS; /* that sanitizer adds one of its own */
-  unsigned objects0 = objects_of(self);
-  if (rank_open(config, own, &a, &comm) != AGG_OK || sum_ones(comm) != AGG_OK) return 1;
-  unsigned fds = descriptors(), n_threads = threads();
-  unsigned own_objects = objects_of(self), server_objects = server != 0 ? objects_of(server) : 0;
-  if (getenv("TEST_TRANSPORT") != NULL && (own_objects <= objects0 || (server != 0 && server_objects == 0))) return 11;
-  for (int i = 0; i < ONE_AFTER_ANOTHER; i++) {
-    agg_comm_t *c = join_next(a, config, all, number++);
-    if (c == NULL || sum_ones(c) != AGG_OK) return 2;
-    agg_comm_destroy(c);
-  }
-  if (settle(descriptors, fds) > fds || settle(threads, n_threads) > n_threads) return 3;
-  if (objects_left(self, own_objects) || (server != 0 && objects_left(server, server_objects))) return 12;
-  for (int i = 0; i < AT_ONCE; i++)
-    if ((many[i] = join_next(a, config, all, number++)) == NULL) return 4;
-  for (int i = 0; i < AT_ONCE; i++)
-    if (sum_ones(many[i]) != AGG_OK) return 5;
-  if (threads() > n_threads) return 6;
-  for (int i = 0; i < AT_ONCE; i++) agg_comm_destroy(many[i]);
-  own->value[0] = settle(descriptors, fds);
-  own->value[1] = fds;
-  if (own->value[0] > fds) return 7;
-  if (objects_left(self, own_objects) || (server != 0 && objects_left(server, server_objects))) return 13;
-  if (sum_ones(comm) != AGG_OK) return 8;
-  agg_close(a); /* and the communicator with it */
-  return settle(descriptors, fds0) > fds0 || settle(threads, threads0) > threads0 || objects_left(self, objects0) ? 9 : 0;
-}
-
-START_TEST(communicators_give_back_what_they_took) {
-  if (_i != 0 && getenv("TEST_TRANSPORT") != NULL) return; /* over the same transport again */
-  run(&pairs[_i], open_and_close_many, NULL);
-}
-END_TEST
-
-START_TEST(communicators_with_a_server_give_back_what_they_took) {
-  struct server_proc s;
-  setenv("AGG_TOKEN", "test token", 1);
-  ck_assert(SERVER_START(&s, "--listen", "127.0.0.1:0"));
-  struct ranks_setup setup = {.n = 2, .plan = "star", .servers = s.address};
-  run(&setup, open_and_close_many, &s);
-  ck_assert_int_eq(server_end(&s), 0);
-}
-END_TEST
-
-/* ---- what it says of itself
- * ---------------------------------------------------------------------------------------------------------------------- */
-
-static int look_at_info(const agg_config_t *config, struct rank_report *all, void *arg) {
-  struct rank_report *own = &all[config->rank];
-  agg_t *a;
-  agg_comm_t *comm;
-  agg_comm_info_t before = {.size = sizeof before}, after = {.size = sizeof after};
-  (void)arg;
-  if (rank_open(config, own, &a, &comm) != AGG_OK) return 1;
-  if (agg_comm_get_info(comm, &before) != AGG_OK || sum_ones(comm) != AGG_OK || agg_comm_get_info(comm, &after) != AGG_OK) return 2;
-  if (after.rank != config->rank || after.ranks != config->world || after.servers != 0) return 3;
-  if (agg_comm_rank(comm) != after.rank || agg_comm_size(comm) != after.ranks) return 4;
-  if (strcmp(after.plan, config->plan) != 0 || strcmp(after.transport, config->transport) != 0) return 5;
-  if (after.lanes == 0 || after.window == 0 || after.chunk_bytes < 1024 || after.buffer_bytes == 0) return 6;
-  if (before.operations != 0 || before.chunks != 0 || after.operations != 1 || after.chunks == 0 || after.late_allocs != 0) return 7;
-  agg_comm_destroy(comm);
-  agg_close(a);
-  return 0;
-}
-
-START_TEST(info_says_what_was_asked_for_and_done) { run(&pairs[_i], look_at_info, NULL); }
-END_TEST
-
-#define WAYS_BYTES 1024
-
-/* Once a peer, however many lanes there are, and why it is not a better transport. */
-static void keep_ways(void *user, agg_log_level_t level, const char *line) {
-  char *ways = user;
-  (void)level;
-  if (strstr(line, ": rank ") == NULL) return;
-  size_t at = strlen(ways);
-  snprintf(ways + at, WAYS_BYTES - at, "%s\n", line);
-}
-
-static int listen_to_ways(const agg_config_t *config, struct rank_report *all, void *arg) {
-  struct rank_report *own = &all[config->rank];
-  agg_config_t c = *config;
-  agg_t *a;
-  agg_comm_t *comm;
-  agg_comm_info_t info = {.size = sizeof info};
-  char ways[WAYS_BYTES] = "", expect[64];
-  (void)arg;
-  if (config->rank == 0) str_copy(c.transport, sizeof c.transport, "auto"); /* it has more than the other offers */
-  c.log_level = AGG_LOG_INFO;
-  c.log_fn = keep_ways;
-  c.log_user = ways;
-  if (rank_open(&c, own, &a, &comm) != AGG_OK || agg_comm_get_info(comm, &info) != AGG_OK) return 1;
-  agg_close(a); /* from here on nobody writes into ways */
-  str_copy(own->text, sizeof own->text, ways);
-  snprintf(expect, sizeof expect, "communicator 1: rank %u (", 1 - config->rank);
-  const char *line = strstr(ways, expect);
-  if (line == NULL || strstr(line + 1, expect) != NULL) return 2;
-  if (strstr(line, "): tcp (127.0.0.1:") == NULL) return 3;
-  if ((strstr(line, "; not shm: that host offers none") != NULL) != (config->rank == 0)) return 4;
-  if (strstr(info.path, "): tcp (127.0.0.1:") == NULL || strcmp(info.transport, "tcp") != 0) return 5;
-  return 0;
-}
-
-START_TEST(the_way_to_a_peer_is_told_once) {
-  if (getenv("TEST_TRANSPORT") != NULL) return; /* of transports that the test chooses */
-  struct ranks_setup setup = {.n = 2, .transport = "tcp", .lanes = 3, .reactors = 2};
-  run(&setup, listen_to_ways, NULL);
-}
+START_TEST(waiting_gives_up_after_its_time_and_may_be_repeated) { ranks_run(&ranks_usual[_i], wait_in_all_ways, NULL); }
 END_TEST
 
 /* ---- where it runs
@@ -614,7 +358,7 @@ static int look_where_it_runs(const agg_config_t *config, struct rank_report *al
   c.log_fn = keep_lines;
   c.log_user = lines;
   if (rank_open(&c, own, &a, &comm) != AGG_OK) return 2;
-  if (sum_ones(comm) != AGG_OK) return 3;
+  if (rank_sum_ones(comm) != AGG_OK) return 3;
   if (!reactor_affinity(0, &is)) return 4;
   if (sched_getaffinity(0, sizeof after, &after) != 0 || !CPU_EQUAL(&before, &after)) return 5; /* the program's own thread */
   agg_close(a);
@@ -633,7 +377,7 @@ static int look_where_it_runs(const agg_config_t *config, struct rank_report *al
 
 START_TEST(reactors_run_where_they_should_and_nobody_else_is_moved) {
   static char pins[3][8] = {"+", "off", "auto"};
-  run(&pairs[0], look_where_it_runs, pins[_i]);
+  ranks_run(&ranks_usual[0], look_where_it_runs, pins[_i]);
 }
 END_TEST
 
@@ -669,7 +413,7 @@ static int count_allocations(const agg_config_t *config, struct rank_report *all
     snprintf(own->text, sizeof own->text, "%u allocations in memory %u", atomic_load(&allocations), i);
     if (rc != AGG_OK || atomic_load(&allocations) != 0) return 3;
   }
-  if (sum_ones(comm) != AGG_OK) return 4; /* nobody leaves while others count: that is noted in memory */
+  if (rank_sum_ones(comm) != AGG_OK) return 4; /* nobody leaves while others count: that is noted in memory */
   if (agg_comm_get_info(comm, &info) != AGG_OK || info.late_allocs != 0) return 5;
   agg_mem_free(a, ours);
   agg_comm_destroy(comm);
@@ -678,7 +422,7 @@ static int count_allocations(const agg_config_t *config, struct rank_report *all
   return 0;
 }
 
-START_TEST(the_way_of_the_data_allocates_nothing) { run(&pairs[_i], count_allocations, NULL); }
+START_TEST(the_way_of_the_data_allocates_nothing) { ranks_run(&ranks_usual[_i], count_allocations, NULL); }
 END_TEST
 #endif
 
@@ -691,7 +435,7 @@ START_TEST(signals_are_left_to_the_program) {
     if (sigaction(s, NULL, &before[s]) != 0) before[s].sa_handler = SIG_ERR;
   pthread_sigmask(SIG_SETMASK, NULL, &mask_before);
   open_world(&a, &comm);
-  ck_assert_int_eq(sum_ones(comm), 0);
+  ck_assert_int_eq(rank_sum_ones(comm), 0);
   for (int round = 0; round < 2; round++) {
     for (int s = 1; s < 65; s++) {
       if (sigaction(s, NULL, &after) != 0) continue;
@@ -763,17 +507,12 @@ Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("e2e/library");
   TCase *c = tcase_create("library");
-  const int n = ARRAY_LEN(pairs);
+  const int n = RANKS_USUAL;
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, a_forked_child_is_told_and_its_parent_goes_on, 0, n);
   tcase_add_test(c, two_copies_of_the_library_live_in_one_process);
   tcase_add_loop_test(c, a_callback_runs_once_on_a_thread_that_moves_no_data, 0, n);
   tcase_add_loop_test(c, waiting_gives_up_after_its_time_and_may_be_repeated, 0, n);
-  tcase_add_loop_test(c, destroying_completes_what_is_outstanding_and_the_others_hear_who_left, 0, n);
-  tcase_add_loop_test(c, communicators_give_back_what_they_took, 0, n);
-  tcase_add_test(c, communicators_with_a_server_give_back_what_they_took);
-  tcase_add_loop_test(c, info_says_what_was_asked_for_and_done, 0, n);
-  tcase_add_test(c, the_way_to_a_peer_is_told_once);
   tcase_add_loop_test(c, reactors_run_where_they_should_and_nobody_else_is_moved, 0, 3);
 #if !SANITIZED
   tcase_add_loop_test(c, the_way_of_the_data_allocates_nothing, 0, n);

@@ -15,6 +15,7 @@
 #include "base/net.h"
 #include "base/util.h"
 #include "tests/lib/server_proc.h"
+#include "tests/lib/task.h"
 
 static char out[16384], err[16384], dir[] = "/tmp/agg-e2e-XXXXXX", path[64];
 
@@ -181,135 +182,13 @@ END_TEST
 /* ---- workers ----------------------------------------------------------------------------------------------------------------------------
  */
 
-/* What a worker does; the fork has it in memory. 0 and NULL stand for the defaults of with_defaults. */
-struct task {
-  const struct server_proc *server;
-  const char *job, *token, *transport, *plan;
-  unsigned rank, size;
-  unsigned rounds; /* allreduces, each checked */
-  size_t count;
-  int go; /* not 0: after each round, says "round" and waits for a byte here */
-};
-
-static struct task with_defaults(struct task t) {
-  if (t.job == NULL) t.job = "job";
-  if (t.token == NULL) t.token = "";
-  if (t.transport == NULL) t.transport = "auto";
-  if (t.plan == NULL) t.plan = "star"; /* that its server has a part in */
-  if (t.size == 0) t.size = 2;
-  if (t.rounds == 0) t.rounds = 3;
-  if (t.count == 0) t.count = 100000;
-  return t;
-}
-
-/* The test's ends of the pipes that hold workers. A fork closes them: a reader that holds the writing end never sees its end. */
-static int go_ends[4];
-
-static int say_error(int say, int code, const char *text) {
-  dprintf(say, "%s\n", text);
-  return -code;
-}
-
-/* Allreduce of rank + 1 on every rank gives size * (size + 1) / 2 everywhere. */
-static int check_round(agg_comm_t *comm, const struct task *t, float *data, const char **why) {
-  float expected = (float)t->size * (float)(t->size + 1) / 2;
-  agg_request_t *request = NULL;
-  for (size_t i = 0; i < t->count; i++) data[i] = (float)(t->rank + 1);
-  int rc = agg_allreduce(comm, data, data, t->count, AGG_F32, AGG_SUM, NULL, &request);
-  if (rc == AGG_OK) rc = agg_wait(&request, -1);
-  *why = agg_comm_error_text(comm);
-  for (size_t i = 0; rc == AGG_OK && i < t->count; i++) {
-    if (data[i] != expected) {
-      *why = "a sum is wrong";
-      rc = AGG_EPROTO;
-    }
-  }
-  return rc;
-}
-
-static int rounds(int say, agg_comm_t *comm, const struct task *t) {
-  float *data = malloc(t->count * sizeof *data);
-  const char *why = "";
-  char byte;
-  int rc = AGG_OK;
-  for (unsigned i = 0; rc == AGG_OK && i < t->rounds; i++) {
-    rc = check_round(comm, t, data, &why);
-    if (rc != AGG_OK || t->go == 0) continue;
-    dprintf(say, "round\n");
-    if (read(t->go, &byte, 1) != 1) break;
-  }
-  rc = rc == AGG_OK ? 0 : say_error(say, rc, why);
-  free(data);
-  return rc;
-}
-
-static int work(int say, void *arg) {
-  const struct task *t = arg;
-  agg_config_t config;
-  agg_error_t e = {0};
-  agg_t *agg;
-  agg_comm_t *comm;
-  for (size_t i = 0; i < ARRAY_LEN(go_ends); i++) {
-    if (go_ends[i] != 0) close(go_ends[i]);
-  }
-  agg_config_init(&config);
-  config.rank = t->rank;
-  config.world = t->size;
-  str_copy(config.job, sizeof config.job, t->job);
-  str_copy(config.servers, sizeof config.servers, t->server->address);
-  str_copy(config.transport, sizeof config.transport, t->transport);
-  str_copy(config.plan, sizeof config.plan, t->plan);
-  str_copy(config.token, sizeof config.token, t->token);
-  int rc = agg_open(&config, &agg, &e);
-  if (rc != AGG_OK) return say_error(say, rc, e.text);
-  rc = agg_comm_create_world(agg, &comm);
-  if (rc != AGG_OK) {
-    rc = say_error(say, rc, agg_error_text(agg));
-  } else {
-    rc = rounds(say, comm, t);
-    agg_comm_destroy(comm);
-  }
-  agg_close(agg);
-  return rc;
-}
-
-static void start_workers(struct worker_proc *w, struct task model) {
-  model = with_defaults(model);
-  for (unsigned i = 0; i < model.size; i++) {
-    model.rank = i;
-    worker_start(&w[i], work, &model);
-  }
-}
-
-/* All of a job's workers end well. */
-static void run_job(const struct server_proc *s, struct task model) {
-  struct worker_proc w[8];
-  model = with_defaults(model);
-  model.server = s;
-  ck_assert_uint_le(model.size, ARRAY_LEN(w));
-  start_workers(w, model);
-  for (unsigned i = 0; i < model.size; i++) {
-    worker_line(&w[i], err, sizeof err);
-    int rc = worker_wait(&w[i]);
-    if (rc != 0) fprintf(stderr, "%s", server_log(s, out, sizeof out));
-    ck_assert_msg(rc == 0, "rank %u: status %d: %s", i, rc, err);
-  }
-}
-
-static void assert_ends(struct worker_proc *w, int code, const char *says) {
-  char line[1024] = "round";
-  while (strcmp(line, "round") == 0) worker_line(w, line, sizeof line);
-  int rc = worker_wait(w);
-  ck_assert_msg(rc == -code && strstr(line, says) != NULL, "status %d (expected %d): \"%s\" (expected \"%s\")", rc, -code, line, says);
-}
-
 static const char *const transports[] = {"auto", "shm", "tcp"};
 
 START_TEST(a_job_runs_through_it) {
   struct server_proc s;
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--reactors", "2", "--pin", _i == 1 ? "auto" : "off"), 1);
-  run_job(&s, (struct task){.job = "first", .size = 4, .transport = transports[_i]});
-  run_job(&s, (struct task){.job = "second", .size = 3, .count = 1, .transport = transports[_i], .plan = "auto"});
+  task_run(&s, (struct task){.job = "first", .size = 4, .transport = transports[_i]});
+  task_run(&s, (struct task){.job = "second", .size = 3, .count = 1, .transport = transports[_i], .plan = "auto"});
   ck_assert(server_log_wait(&s, "job second (comm 2): ended"));
   server_log(&s, out, sizeof out);
   ck_assert_ptr_nonnull(strstr(out, "job first (comm 1): starts; 4 workers"));
@@ -329,7 +208,7 @@ START_TEST(its_reactors_are_where_the_list_says) {
   snprintf(list, sizeof list, "%d", cpu);
   snprintf(says, sizeof says, "reactor 0: on core %d", cpu);
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--pin", list), 1);
-  run_job(&s, (struct task){.size = 2});
+  task_run(&s, (struct task){.size = 2});
   ck_assert(server_log_wait(&s, "(comm 1): ended"));
   server_log(&s, out, sizeof out);
   ck_assert_msg(strstr(out, says) != NULL && strstr(out, "1 reactors; transports") != NULL, "%s", out);
@@ -345,7 +224,7 @@ END_TEST
 START_TEST(a_server_of_one_transport_serves_by_it) {
   struct server_proc s;
   ck_assert_int_eq(SERVER_START(&s, "--listen", "[::1]:0", "--transport", "tcp"), 1);
-  run_job(&s, (struct task){.size = 2});
+  task_run(&s, (struct task){.size = 2});
   ck_assert(server_log_wait(&s, "over tcp"));
   ck_assert_int_eq(server_end(&s), 0);
 }
@@ -354,13 +233,13 @@ END_TEST
 START_TEST(jobs_leave_nothing_behind) {
   struct server_proc s;
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
-  run_job(&s, (struct task){.job = "warm"});
+  task_run(&s, (struct task){.job = "warm"});
   ck_assert(server_log_wait(&s, "(comm 1): ended"));
   int before = 0, now = 0;
   uint64_t until = clock_now_ns() + (uint64_t)PROC_GUARD_MS * 1000000u;
   for (unsigned i = 2; i < 8; i++) {
     char text[64];
-    run_job(&s, (struct task){.job = "again"});
+    task_run(&s, (struct task){.job = "again"});
     snprintf(text, sizeof text, "(comm %u): ended", i);
     ck_assert(server_log_wait(&s, text));
     if (i == 2) before = proc_descriptors(s.pid);
@@ -376,11 +255,11 @@ START_TEST(every_token_of_the_file_opens) {
   struct worker_proc w[2];
   write_file("first token\nsecond token\n", 0600);
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--token-file", path), 1);
-  run_job(&s, (struct task){.token = "first token"});
-  run_job(&s, (struct task){.token = "second token"});
-  start_workers(w, (struct task){.server = &s, .token = "third token"});
-  assert_ends(&w[0], AGG_EAUTH, "token");
-  assert_ends(&w[1], AGG_EAUTH, "token");
+  task_run(&s, (struct task){.token = "first token"});
+  task_run(&s, (struct task){.token = "second token"});
+  task_start(w, (struct task){.server = &s, .token = "third token"});
+  task_ends(&w[0], AGG_EAUTH, "token");
+  task_ends(&w[1], AGG_EAUTH, "token");
   ck_assert_int_eq(server_end(&s), 0);
 }
 END_TEST
@@ -393,50 +272,29 @@ START_TEST(a_job_beyond_the_limits_is_refused_with_the_flag_to_raise) {
   struct worker_proc w[2];
   static const char *const flags[][3] = {{"--job-memory-limit", "1M", "--job-memory-limit"}, {"--max-world", "1", "max-world"}};
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", flags[_i][0], flags[_i][1]), 1);
-  start_workers(w, (struct task){.server = &s});
-  assert_ends(&w[0], AGG_ELIMIT, flags[_i][2]);
-  assert_ends(&w[1], AGG_ELIMIT, flags[_i][2]);
+  task_start(w, (struct task){.server = &s});
+  task_ends(&w[0], AGG_ELIMIT, flags[_i][2]);
+  task_ends(&w[1], AGG_ELIMIT, flags[_i][2]);
   ck_assert_int_eq(server_end(&s), 0);
 }
 END_TEST
-
-/* Two workers that wait for a byte after every round; the caller holds the writing end. */
-static int start_held(struct worker_proc w[2], const struct server_proc *s, const char *job) {
-  int ends[2];
-  char line[64];
-  size_t place = 0;
-  ck_assert_int_eq(pipe(ends), 0);
-  while (go_ends[place] != 0) place++;
-  ck_assert_uint_lt(place, ARRAY_LEN(go_ends));
-  go_ends[place] = ends[1];
-  start_workers(w, (struct task){.server = s, .job = job, .go = ends[0], .rounds = 100});
-  close(ends[0]);
-  for (int i = 0; i < 2; i++) ck_assert_str_eq(worker_line(&w[i], line, sizeof line), "round");
-  return ends[1];
-}
-
-static void next_round(struct worker_proc w[2], int go) {
-  char line[64];
-  ck_assert_int_eq(write(go, "xx", 2), 2);
-  for (int i = 0; i < 2; i++) ck_assert_str_eq(worker_line(&w[i], line, sizeof line), "round");
-}
 
 START_TEST(one_job_too_many_waits_for_none) {
   struct server_proc s;
   struct worker_proc held[2], w[2];
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--max-jobs", "1"), 1);
-  int go = start_held(held, &s, "held");
-  start_workers(w, (struct task){.server = &s, .job = "other"});
-  assert_ends(&w[0], AGG_ELIMIT, "max-jobs");
-  assert_ends(&w[1], AGG_ELIMIT, "max-jobs");
-  next_round(held, go);
+  int go = task_hold(held, &s, "held");
+  task_start(w, (struct task){.server = &s, .job = "other"});
+  task_ends(&w[0], AGG_ELIMIT, "max-jobs");
+  task_ends(&w[1], AGG_ELIMIT, "max-jobs");
+  task_next_round(held, go);
   kill(held[0].pid, SIGKILL);
   kill(held[1].pid, SIGKILL);
   worker_wait(&held[0]);
   worker_wait(&held[1]);
   close(go);
   ck_assert(server_log_wait(&s, "job held (comm 1): aborted"));
-  run_job(&s, (struct task){.job = "third"}); /* its place is free again */
+  task_run(&s, (struct task){.job = "third"}); /* its place is free again */
   ck_assert_int_eq(server_end(&s), 0);
 }
 END_TEST
@@ -448,14 +306,14 @@ START_TEST(a_killed_worker_ends_its_job_and_no_other) {
   struct server_proc s;
   struct worker_proc a[2], b[2];
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
-  int go_a = start_held(a, &s, "a"), go_b = start_held(b, &s, "b");
+  int go_a = task_hold(a, &s, "a"), go_b = task_hold(b, &s, "b");
   uint64_t killed = clock_now_ns();
   kill(a[1].pid, SIGKILL);
   ck_assert_int_eq(worker_wait(&a[1]), 128 + SIGKILL); /* or it would take the byte that is the other's */
   ck_assert_int_eq(write(go_a, "x", 1), 1);
-  assert_ends(&a[0], AGG_EPEER, "rank 1");
+  task_ends(&a[0], AGG_EPEER, "rank 1");
   ck_assert_msg(clock_now_ns() - killed < 3000000000u, "the survivor was told late");
-  next_round(b, go_b);
+  task_next_round(b, go_b);
   close(go_b); /* ends b in good order */
   ck_assert_int_eq(worker_wait(&b[0]), 0);
   ck_assert_int_eq(worker_wait(&b[1]), 0);
@@ -470,12 +328,12 @@ START_TEST(a_killed_server_is_named_to_its_workers) {
   struct server_proc s;
   struct worker_proc w[2];
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
-  int go = start_held(w, &s, "orphaned");
+  int go = task_hold(w, &s, "orphaned");
   uint64_t killed = clock_now_ns();
   kill(s.pid, SIGKILL);
   ck_assert_int_eq(write(go, "xx", 2), 2);
-  assert_ends(&w[0], AGG_EPEER, "server");
-  assert_ends(&w[1], AGG_EPEER, "server");
+  task_ends(&w[0], AGG_EPEER, "server");
+  task_ends(&w[1], AGG_EPEER, "server");
   ck_assert_msg(clock_now_ns() - killed < 3000000000u, "the workers were told late");
   close(go);
   ck_assert_int_eq(server_wait(&s), 128 + SIGKILL);
@@ -489,14 +347,14 @@ START_TEST(a_drain_lets_jobs_finish_and_takes_no_new_ones) {
   struct server_proc s;
   struct worker_proc held[2], w[2];
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
-  int go = start_held(held, &s, "held");
+  int go = task_hold(held, &s, "held");
   kill(s.pid, SIGTERM);
   ck_assert(server_log_wait(&s, "draining"));
-  start_workers(w, (struct task){.server = &s, .job = "late"});
-  assert_ends(&w[0], AGG_ELIMIT, "drain");
-  assert_ends(&w[1], AGG_ELIMIT, "drain");
-  next_round(held, go);
-  next_round(held, go);
+  task_start(w, (struct task){.server = &s, .job = "late"});
+  task_ends(&w[0], AGG_ELIMIT, "drain");
+  task_ends(&w[1], AGG_ELIMIT, "drain");
+  task_next_round(held, go);
+  task_next_round(held, go);
   close(go);
   ck_assert_int_eq(worker_wait(&held[0]), 0);
   ck_assert_int_eq(worker_wait(&held[1]), 0);
@@ -508,13 +366,13 @@ START_TEST(a_drain_ends_at_its_timeout) {
   struct server_proc s;
   struct worker_proc held[2];
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--drain-timeout", "0.1"), 1);
-  int go = start_held(held, &s, "held");
+  int go = task_hold(held, &s, "held");
   kill(s.pid, SIGTERM);
   ck_assert(server_log_wait(&s, "drain-timeout passed: job held"));
   ck_assert_int_eq(server_wait(&s), 0);
   ck_assert_int_eq(write(go, "xx", 2), 2);
-  assert_ends(&held[0], AGG_EPEER, "");
-  assert_ends(&held[1], AGG_EPEER, "");
+  task_ends(&held[0], AGG_EPEER, "");
+  task_ends(&held[1], AGG_EPEER, "");
   close(go);
 }
 END_TEST
@@ -523,14 +381,14 @@ START_TEST(a_second_signal_ends_at_once_with_1) {
   struct server_proc s;
   struct worker_proc held[2];
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0"), 1);
-  int go = start_held(held, &s, "held");
+  int go = task_hold(held, &s, "held");
   kill(s.pid, SIGTERM);
   ck_assert(server_log_wait(&s, "draining"));
   kill(s.pid, SIGINT);
   ck_assert_int_eq(server_wait(&s), 1);
   ck_assert_int_eq(write(go, "xx", 2), 2);
-  assert_ends(&held[0], AGG_EPEER, "");
-  assert_ends(&held[1], AGG_EPEER, "");
+  task_ends(&held[0], AGG_EPEER, "");
+  task_ends(&held[1], AGG_EPEER, "");
   close(go);
 }
 END_TEST
@@ -561,7 +419,7 @@ START_TEST(strangers_do_not_keep_workers_out) {
   setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur < 2 * (SILENT + GARBAGE)) return; /* this machine does not allow as many */
   ck_assert_int_eq(SERVER_START(&s, "--listen", "127.0.0.1:0", "--max-connections", "1000"), 1);
-  int go = start_held(held, &s, "held");
+  int go = task_hold(held, &s, "held");
   struct rng r = {.state = 99};
   for (int i = 0; i < SILENT + GARBAGE; i++) {
     unsigned char noise[512];
@@ -571,8 +429,8 @@ START_TEST(strangers_do_not_keep_workers_out) {
     if (i % 22 == 0) memcpy(noise, "\x16\x03\x01\x02\x00", 5); /* begins as TLS does */
     (void)!send(fds[i], noise, sizeof noise, MSG_NOSIGNAL);
   }
-  run_job(&s, (struct task){.job = "newcomer"}); /* while all of them hang on */
-  next_round(held, go);
+  task_run(&s, (struct task){.job = "newcomer"}); /* while all of them hang on */
+  task_next_round(held, go);
   close(go);
   ck_assert_int_eq(worker_wait(&held[0]), 0);
   ck_assert_int_eq(worker_wait(&held[1]), 0);

@@ -1,6 +1,7 @@
 /* Worker processes for tests: forked, watched, and never left behind. */
 #include "ranks.h"
 
+#include <check.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -131,6 +132,23 @@ int stage_wait(const _Atomic uint32_t *word, uint32_t value) {
   return 1;
 }
 
+void ranks_run(const struct ranks_setup *setup, rank_fn fn, void *arg) {
+  struct ranks *r = ranks_start(setup, fn, arg);
+  int code[RANKS_MAX];
+  for (unsigned i = 0; i < setup->n; i++) code[i] = ranks_wait(r, i);
+  for (unsigned i = 0; i < setup->n; i++) {
+    const struct rank_report *rep = &ranks_reports(r)[i];
+    ck_assert_msg(code[i] == 0, "%s over %s: rank %u: exit %d, status %d, %s", setup->plan, setup->transport, i, code[i], rep->code,
+                  rep->text);
+  }
+  ranks_free(r);
+}
+
+const struct ranks_setup ranks_usual[RANKS_USUAL] = {{.n = 2, .plan = "direct", .transport = "shm"},
+                                                     {.n = 2, .plan = "direct", .transport = "tcp"},
+                                                     {.n = 3, .plan = "ring", .transport = "shm"},
+                                                     {.n = 3, .plan = "ring", .transport = "tcp", .reactors = 2}};
+
 int rank_open(const agg_config_t *config, struct rank_report *own, agg_t **agg, agg_comm_t **comm) {
   agg_error_t err = {0};
   int rc = agg_open(config, agg, &err);
@@ -149,4 +167,13 @@ int rank_open(const agg_config_t *config, struct rank_report *own, agg_t **agg, 
 void rank_report_comm(struct rank_report *own, int code, const agg_comm_t *comm) {
   own->code = code;
   str_copy(own->text, sizeof own->text, agg_comm_error_text(comm));
+}
+
+int rank_sum_ones(agg_comm_t *comm) {
+  int32_t x[10] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  agg_request_t *request = NULL;
+  int rc = agg_allreduce(comm, x, x, 10, AGG_I32, AGG_SUM, NULL, &request);
+  if (rc == AGG_OK) rc = agg_wait(&request, -1);
+  for (int i = 0; i < 10 && rc == AGG_OK; i++) rc = x[i] == (int32_t)agg_comm_size(comm) ? AGG_OK : 1;
+  return rc;
 }

@@ -43,6 +43,11 @@ pid_t ranks_pid(const struct ranks *r, unsigned rank);
 /* Waits until the rank has ended: its exit code, 1000 + signal, or -1 when the guard struck (everything is killed then). */
 int ranks_wait(struct ranks *r, unsigned rank);
 void ranks_free(struct ranks *r); /* kills what is left */
+/* Runs the ranks to their end: all must return 0. */
+void ranks_run(const struct ranks_setup *setup, rank_fn fn, void *arg);
+/* Small groups of either plan that needs no server, over either transport. */
+#define RANKS_USUAL 4
+extern const struct ranks_setup ranks_usual[RANKS_USUAL];
 
 /* Busy-waits politely, in any process, until *word >= value; 0 when the guard struck. */
 int stage_wait(const _Atomic uint32_t *word, uint32_t value);
@@ -51,5 +56,7 @@ int stage_wait(const _Atomic uint32_t *word, uint32_t value);
 int rank_open(const agg_config_t *config, struct rank_report *own, agg_t **agg, agg_comm_t **comm);
 /* Stores code and the communicator's text. */
 void rank_report_comm(struct rank_report *own, int code, const agg_comm_t *comm);
+/* An allreduce of 1 to the number of ranks: 0 when it is right. */
+int rank_sum_ones(agg_comm_t *comm);
 
 #endif

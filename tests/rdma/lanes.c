@@ -11,14 +11,11 @@
 
 #include "tests/lib/bed.h"
 #include "tests/lib/conform.h"
+#include "tests/lib/stream.h"
 #include "transport/tps.h"
 #include "transport/verbs/internal.h"
 
 #define OPS (&tp_verbs)
-#define SLOTS 8
-#define SLOT 3000
-#define DEPTH 12
-#define SOURCES 16
 
 static const struct tp_rdma usual = {.devices = "", .gid_index = -1, .traffic_class = -1, .service_level = -1};
 static struct tp_rdma rdma;
@@ -31,48 +28,7 @@ static void setup(void) {
   conform_setup();
 }
 
-/* ---- one direction of a lane under load ---- */
-
-struct stream {
-  struct lane *from, *to;
-  struct mem source, target;
-  struct tp_raddr at; /* as it was called before the lane moved */
-  uint32_t puts, total;
-};
-
-static void landed(struct lane *l, uint32_t notice, uint32_t bytes) {
-  const struct stream *s = l->data;
-  ck_assert_uint_eq(notice, l->notices - 1);
-  ck_assert_uint_eq(bytes, SLOT);
-  pattern_check(s->target.at + (size_t)(notice % SLOTS) * SLOT, SLOT, notice);
-}
-
-static void reported(struct lane *l, uint64_t token) { ck_assert_uint_eq(token, l->sents); }
-
-static void stream_open(struct stream *s, struct lane *from, struct lane *to) {
-  *s = (struct stream){.from = from, .to = to};
-  mem_open(&s->source, from->end, (size_t)SOURCES * SLOT, MEM_PLAIN, 0);
-  mem_open(&s->target, to->end, (size_t)SLOTS * SLOT, MEM_PLAIN, 0);
-  s->at = mem_raddr(to, &s->target, 0);
-  to->data = s;
-  to->on_notice = landed;
-  from->on_sent = reported;
-}
-
-static void stream_step(struct stream *s) {
-  while (s->puts < s->total && s->puts - s->to->notices < SLOTS && s->puts - s->from->sents < DEPTH) {
-    size_t off = (size_t)(s->puts % SOURCES) * SLOT;
-    struct tp_raddr at = {.key = s->at.key, .off = s->at.off + (uint64_t)(s->puts % SLOTS) * SLOT};
-    pattern_fill(s->source.at + off, SLOT, s->puts);
-    if (s->puts & 1)
-      put_two(s->from, &s->source, off, 48, SLOT, at, s->puts, s->puts + 1);
-    else
-      put_one(s->from, &s->source, off, SLOT, at, s->puts, s->puts + 1);
-    s->puts++;
-  }
-}
-
-static int stream_done(const struct stream *s) { return s->to->notices == s->total && s->from->sents == s->total; }
+/* ---- streams: one direction each of a lane under load ---- */
 
 /* So many puts more on every stream. */
 static void run(struct stream *s, unsigned n, uint32_t more) {
@@ -118,7 +74,7 @@ static void rig_open(struct rig *r, unsigned lanes, const char *devices) {
   r->a->tp->limits.port_ns = r->b->tp->limits.port_ns = 200000000;
   r->a->tp->limits.move_ns = r->b->tp->limits.move_ns = 20000000000;
   for (uint32_t i = 0; i < lanes; i++) {
-    struct lane_options o = {.index = i, .depth = DEPTH};
+    struct lane_options o = {.index = i, .depth = STREAM_DEPTH};
     lanes_connect(&r->la[i], r->a, &r->lb[i], r->b, i + 1, &o);
     stream_open(&r->s[2 * i], &r->la[i], &r->lb[i]);
     stream_open(&r->s[2 * i + 1], &r->lb[i], &r->la[i]);

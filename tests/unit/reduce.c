@@ -15,11 +15,7 @@
 #endif
 
 #include "base/util.h"
-
-#define MAX_K 40u
-#define MAX_COUNT 3000u
-#define GUARD 64u
-#define ROOM (MAX_COUNT * 8u + 2u * GUARD + 64u)
+#include "tests/lib/sums.h"
 
 _Static_assert(AGG_F64 == 3 && AGG_I8 == 4, "the four float types come first");
 
@@ -30,160 +26,6 @@ static int is_signed(agg_dtype_t t) { return t == AGG_I8 || t == AGG_I32 || t ==
   do {                                                          \
     if (!(condition)) ck_abort_msg("not true: %s", #condition); \
   } while (0)
-
-/* ---- values ---- */
-
-static const uint64_t odd_f16[] = {0x0000, 0x8000, 0x0001, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff,
-                                   0x7c00, 0xfc00, 0x7c01, 0x7e00, 0xfe00, 0xffff, 0x3c00};
-static const uint64_t odd_bf16[] = {0x0000, 0x8000, 0x0001, 0x8001, 0x007f, 0x0080, 0x7f7f, 0xff7f,
-                                    0x7f80, 0xff80, 0x7f81, 0x7fc0, 0xffc0, 0xffff, 0x3f80};
-static const uint64_t odd_f32[] = {0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff,
-                                   0x7f800000, 0xff800000, 0x7f800001, 0x7fc00000, 0xffc12345, 0xffffffff, 0x3f800000};
-static const uint64_t odd_f64[] = {0,
-                                   0x8000000000000000,
-                                   1,
-                                   0x8000000000000001,
-                                   0x000fffffffffffff,
-                                   0x0010000000000000,
-                                   0x7fefffffffffffff,
-                                   0xffefffffffffffff,
-                                   0x7ff0000000000000,
-                                   0xfff0000000000000,
-                                   0x7ff0000000000001,
-                                   0x7ff8000000000000,
-                                   0xfff8000000012345,
-                                   0xffffffffffffffff,
-                                   0x3ff0000000000000};
-static const uint64_t odd_int[] = {0,
-                                   1,
-                                   2,
-                                   0x7f,
-                                   0x80,
-                                   0x81,
-                                   0xff,
-                                   0x7fffffff,
-                                   0x80000000,
-                                   0x80000001,
-                                   0xffffffff,
-                                   0x7fffffffffffffff,
-                                   0x8000000000000000,
-                                   0x8000000000000001,
-                                   0xffffffffffffffff};
-
-static const uint64_t *odd_values(agg_dtype_t t) {
-  return t == AGG_F16 ? odd_f16 : t == AGG_BF16 ? odd_bf16 : t == AGG_F32 ? odd_f32 : t == AGG_F64 ? odd_f64 : odd_int;
-}
-
-/* TAME: about 1 in size, of either sign. WILD: any bits, and often a value at which rules change (NaN, infinity, zeros, denormals, ends).
- */
-enum temper { TAME, WILD };
-
-static uint64_t tame_bits(agg_dtype_t t, struct rng *r) {
-  double value = (1.0 + (double)rng_below(r, 1u << 20) * 0x1p-20) * (rng_below(r, 2) ? 1 : -1) * (rng_below(r, 2) ? 0.5 : 1);
-  float f = (float)value;
-  uint32_t bits;
-  uint64_t bits64;
-  memcpy(&bits, &f, 4);
-  memcpy(&bits64, &value, 8);
-  if (t == AGG_F16) return (bits >> 16 & 0x8000u) | ((bits >> 23 & 0xffu) - 112) << 10 | (bits >> 13 & 0x3ffu);
-  if (t == AGG_BF16) return bits >> 16;
-  if (t == AGG_F32) return bits;
-  if (t == AGG_F64) return bits64;
-  return rng_below(r, 7) - 3;
-}
-
-static void fill(agg_dtype_t t, enum temper temper, struct rng *r, void *at, size_t count) {
-  size_t size = agg_dtype_size(t);
-  for (size_t i = 0; i < count; i++) {
-    uint64_t bits = temper == TAME ? tame_bits(t, r) : rng_below(r, 3) == 0 ? odd_values(t)[rng_below(r, 15)] : rng_next(r);
-    memcpy((char *)at + i * size, &bits, size); /* little-endian machines only, as are all with a table to compare */
-  }
-}
-
-static uint64_t bits_at(agg_dtype_t t, const void *at, size_t i) {
-  uint64_t bits = 0;
-  memcpy(&bits, (const char *)at + i * agg_dtype_size(t), agg_dtype_size(t));
-  return bits;
-}
-
-/* f16 and bf16 by their definition, with no code in common with the kernels. */
-static double half_value(unsigned h, int exponent_bits, int fraction_bits) {
-  int exponent = (int)(h >> fraction_bits) & ((1 << exponent_bits) - 1), bias = (1 << (exponent_bits - 1)) - 1;
-  int fraction = (int)h & ((1 << fraction_bits) - 1);
-  double value;
-  if (exponent == (1 << exponent_bits) - 1) {
-    value = fraction ? (double)NAN : (double)INFINITY;
-  } else {
-    value = exponent ? ldexp(fraction + (1 << fraction_bits), exponent - bias - fraction_bits) : ldexp(fraction, 1 - bias - fraction_bits);
-  }
-  return h & 0x8000u ? -value : value;
-}
-
-static double value_of(agg_dtype_t t, uint64_t bits) {
-  float f;
-  double d;
-  uint32_t low = (uint32_t)bits;
-  if (t == AGG_F16) return half_value((unsigned)bits, 5, 10);
-  if (t == AGG_BF16) return half_value((unsigned)bits, 8, 7);
-  memcpy(&f, &low, 4);
-  memcpy(&d, &bits, 8);
-  return t == AGG_F32 ? (double)f : d;
-}
-
-static uint64_t canonical_nan(agg_dtype_t t) {
-  return t == AGG_F16 ? 0x7e00 : t == AGG_BF16 ? 0x7fc0 : t == AGG_F32 ? 0x7fc00000 : 0x7ff8000000000000;
-}
-
-/* ---- buffers ---- */
-
-struct rig {
-  unsigned char *src[MAX_K], *dst, *want; /* blocks of ROOM bytes */
-  const void *in[MAX_K];                  /* where the elements begin */
-  unsigned char *out, *expected;
-};
-
-static void rig_init(struct rig *g) {
-  for (unsigned j = 0; j < MAX_K; j++) ck_assert_ptr_nonnull(g->src[j] = malloc(ROOM));
-  ck_assert_ptr_nonnull(g->dst = malloc(ROOM));
-  ck_assert_ptr_nonnull(g->want = malloc(ROOM));
-}
-
-static void rig_fini(struct rig *g) {
-  for (unsigned j = 0; j < MAX_K; j++) free(g->src[j]);
-  free(g->dst);
-  free(g->want);
-}
-
-/* Everything anew: k inputs of count elements, each at an offset of its own when the places are to be odd. */
-static void rig_fill(struct rig *g, agg_dtype_t t, enum temper temper, struct rng *r, unsigned k, size_t count, int odd_places) {
-  for (unsigned j = 0; j < k; j++) {
-    unsigned char *at = g->src[j] + GUARD + (odd_places ? rng_below(r, 64) : 0);
-    fill(t, temper, r, at, count);
-    g->in[j] = at;
-  }
-  size_t shift = odd_places ? rng_below(r, 64) : 0;
-  memset(g->dst, 0xa5, ROOM);
-  memset(g->want, 0xa5, ROOM);
-  g->out = g->dst + GUARD + shift;
-  g->expected = g->want + GUARD + shift;
-}
-
-static void compare(const struct rig *g, const struct reduce_table *table, agg_dtype_t t, agg_redop_t op, unsigned k, size_t count) {
-  if (memcmp(g->dst, g->want, ROOM) == 0) return;
-  size_t bytes = count * agg_dtype_size(t);
-  for (size_t i = 0; i < count; i++) {
-    uint64_t got = bits_at(t, g->out, i), want = bits_at(t, g->expected, i);
-    if (got == want) continue;
-    char inputs[512] = "";
-    for (unsigned j = 0; j < k && j < 8; j++) {
-      size_t n = strlen(inputs);
-      (void)snprintf(inputs + n, sizeof inputs - n, " %llx", (unsigned long long)bits_at(t, g->in[j], i));
-    }
-    ck_abort_msg("%s %s %s k %u count %zu: element %zu is %llx, not %llx, of%s", table->name, agg_dtype_name(t), agg_redop_name(op), k,
-                 count, i, (unsigned long long)got, (unsigned long long)want, inputs);
-  }
-  ck_abort_msg("%s %s %s k %u count %zu: wrote outside its %zu bytes", table->name, agg_dtype_name(t), agg_redop_name(op), k, count, bytes);
-}
 
 /* ---- the reference against oracles ---- */
 
@@ -202,17 +44,17 @@ START_TEST(the_reference_sums_floats_within_the_bound) {
   agg_redop_t op = (agg_redop_t)(_i % AGG_REDOP_COUNT);
   long double unit = t == AGG_F64 ? DBL_EPSILON / 2 : FLT_EPSILON / 2;
   struct rng r = {.state = 11};
-  struct rig g;
-  rig_init(&g);
+  struct sums g;
+  sums_init(&g);
   for (unsigned k = 1; k <= 17; k++) {
     size_t count = 500;
     uint32_t divisor = 1 + (uint32_t)rng_below(&r, 20);
-    rig_fill(&g, t, TAME, &r, k, count, 1);
+    sums_fill(&g, t, TAME, &r, k, count, 1);
     reduce_reference.fn[t][op](g.out, g.in, k, count, divisor);
     for (size_t i = 0; i < count; i++) {
-      long double want = value_of(t, bits_at(t, g.in[0], i)), size = fabsl(want);
+      long double want = sums_value(t, sums_bits(t, g.in[0], i)), size = fabsl(want);
       for (unsigned j = 1; j < k; j++) {
-        long double x = value_of(t, bits_at(t, g.in[j], i));
+        long double x = sums_value(t, sums_bits(t, g.in[j], i));
         want = op == AGG_PROD ? want * x : op == AGG_MIN ? fminl(want, x) : op == AGG_MAX ? fmaxl(want, x) : want + x;
         size = op == AGG_PROD ? fabsl(want) : size + fabsl(x);
       }
@@ -222,12 +64,12 @@ START_TEST(the_reference_sums_floats_within_the_bound) {
       }
       long double bound =
           op == AGG_MIN || op == AGG_MAX ? 0 : (k + 1) * unit * size * 1.01L + (t < AGG_F32 ? (long double)rounding(t, (double)size) : 0);
-      long double got = value_of(t, bits_at(t, g.out, i));
+      long double got = sums_value(t, sums_bits(t, g.out, i));
       if (!(fabsl(got - want) <= bound))
         ck_abort_msg("%s %s k %u: %Lg, not %Lg within %Lg", agg_dtype_name(t), agg_redop_name(op), k, got, want, bound);
     }
   }
-  rig_fini(&g);
+  sums_fini(&g);
 }
 END_TEST
 
@@ -243,10 +85,10 @@ static int64_t as_signed(agg_dtype_t t, uint64_t bits) {
   return (int64_t)((bits ^ top) - top);
 }
 
-static uint64_t int_oracle(agg_dtype_t t, agg_redop_t op, const struct rig *g, unsigned k, size_t i, uint32_t divisor) {
-  uint64_t acc = bits_at(t, g->in[0], i);
+static uint64_t int_oracle(agg_dtype_t t, agg_redop_t op, const struct sums *g, unsigned k, size_t i, uint32_t divisor) {
+  uint64_t acc = sums_bits(t, g->in[0], i);
   for (unsigned j = 1; j < k; j++) {
-    uint64_t x = bits_at(t, g->in[j], i);
+    uint64_t x = sums_bits(t, g->in[j], i);
     int less = is_signed(t) ? as_signed(t, x) < as_signed(t, acc) : x < acc;
     if (op == AGG_SUM || op == AGG_AVG) acc = wrap(t, acc + x);
     if (op == AGG_PROD) acc = wrap(t, acc * x);
@@ -262,17 +104,17 @@ START_TEST(the_reference_is_exact_on_integers) {
   agg_redop_t op = (agg_redop_t)(_i % AGG_REDOP_COUNT);
   static const uint32_t divisors[] = {1, 2, 3, 7, 128, 255, 256, 65537, 0x7fffffff, 0x80000000, 0xffffffff};
   struct rng r = {.state = 12};
-  struct rig g;
-  rig_init(&g);
+  struct sums g;
+  sums_init(&g);
   for (unsigned k = 1; k <= 17; k++) {
     for (size_t d = 0; d < ARRAY_LEN(divisors); d++) {
       size_t count = 200;
-      rig_fill(&g, t, rng_below(&r, 2) ? TAME : WILD, &r, k, count, 1);
+      sums_fill(&g, t, rng_below(&r, 2) ? TAME : WILD, &r, k, count, 1);
       reduce_reference.fn[t][op](g.out, g.in, k, count, divisors[d]);
-      for (size_t i = 0; i < count; i++) EXPECT(bits_at(t, g.out, i) == int_oracle(t, op, &g, k, i, divisors[d]));
+      for (size_t i = 0; i < count; i++) EXPECT(sums_bits(t, g.out, i) == int_oracle(t, op, &g, k, i, divisors[d]));
     }
   }
-  rig_fini(&g);
+  sums_fini(&g);
 }
 END_TEST
 
@@ -287,7 +129,7 @@ START_TEST(every_half_survives_the_round_trip) {
     for (int op = 0; op < AGG_REDOP_COUNT; op++) {
       memset(out, 0xa5, sizeof out);
       (*table)->fn[t][op](out, src, 1, 65536, 1);
-      for (unsigned h = 0; h < 65536; h++) EXPECT(out[h] == (isnan(value_of(t, h)) ? canonical_nan(t) : h));
+      for (unsigned h = 0; h < 65536; h++) EXPECT(out[h] == (isnan(sums_value(t, h)) ? sums_nan(t) : h));
     }
   }
 }
@@ -296,17 +138,17 @@ END_TEST
 /* got is the nearest half to exact, the even one of two; beyond the largest by half a step or more it is infinity. */
 static void assert_nearest(agg_dtype_t t, unsigned got, double exact) {
   if (isnan(exact)) {
-    EXPECT(got == canonical_nan(t));
+    EXPECT(got == sums_nan(t));
     return;
   }
   EXPECT((got >> 15) == (signbit(exact) ? 1u : 0u));
   unsigned size = got & 0x7fffu, infinity = t == AGG_F16 ? 0x7c00 : 0x7f80;
   EXPECT(size <= infinity);
   /* infinity stands one step above the largest number, for the purpose of rounding */
-  double step = value_of(t, infinity - 1) - value_of(t, infinity - 2), x = fabs(exact);
-  double here = size == infinity ? value_of(t, infinity - 1) + step : value_of(t, size);
-  double above = size + 1 < infinity ? value_of(t, size + 1) : value_of(t, infinity - 1) + step;
-  double below = size > 0 ? value_of(t, size - 1) : 0;
+  double step = sums_value(t, infinity - 1) - sums_value(t, infinity - 2), x = fabs(exact);
+  double here = size == infinity ? sums_value(t, infinity - 1) + step : sums_value(t, size);
+  double above = size + 1 < infinity ? sums_value(t, size + 1) : sums_value(t, infinity - 1) + step;
+  double below = size > 0 ? sums_value(t, size - 1) : 0;
   if (x >= here && size < infinity) EXPECT(x - here < above - x || (x - here == above - x && size % 2 == 0));
   if (x < here) EXPECT(here - x < x - below || (here - x == x - below && size % 2 == 0));
 }
@@ -325,7 +167,7 @@ START_TEST(halves_round_to_the_nearest_even) {
     }
     reduce_reference.fn[t][op](out, src, 2, 65536, 1);
     for (unsigned h = 0; h < 65536; h++) {
-      float x = (float)value_of(t, a[h]), y = (float)value_of(t, b[h]); /* exact */
+      float x = (float)sums_value(t, a[h]), y = (float)sums_value(t, b[h]); /* exact */
       assert_nearest(t, out[h], (double)(op == AGG_PROD ? x * y : x + y));
     }
   }
@@ -342,7 +184,7 @@ static uint64_t one(const struct reduce_table *table, agg_dtype_t t, agg_redop_t
     src[j] = in[j];
   }
   table->fn[t][op](out, src, k, 1, divisor);
-  return bits_at(t, out, 0);
+  return sums_bits(t, out, 0);
 }
 
 START_TEST(nan_zero_and_infinity_follow_the_rules) {
@@ -350,8 +192,8 @@ START_TEST(nan_zero_and_infinity_follow_the_rules) {
     if (!(*table)->usable()) continue;
     for (int i = AGG_F16; i <= AGG_F64; i++) {
       agg_dtype_t t = (agg_dtype_t)i;
-      const uint64_t *v = odd_values(t);
-      const uint64_t zero = v[0], minus_zero = v[1], inf = v[8], minus_inf = v[9], nan = canonical_nan(t), number = v[14];
+      const uint64_t *v = sums_odd(t);
+      const uint64_t zero = v[0], minus_zero = v[1], inf = v[8], minus_inf = v[9], nan = sums_nan(t), number = v[14];
       for (int op = 0; op < AGG_REDOP_COUNT; op++) {
         for (int n = 10; n < 14; n++) { /* any NaN, quiet or not, in any place */
           for (unsigned at = 0; at < 3; at++) {
@@ -427,11 +269,11 @@ static uint32_t some_divisor(struct rng *r, unsigned k) {
   }
 }
 
-/* alias: MAX_K for none, else the input whose place dst takes (and a second input too when both). */
-static void one_round(struct rig *g, const struct reduce_table *table, agg_dtype_t t, agg_redop_t op, unsigned k, size_t count,
+/* alias: SUMS_INPUTS for none, else the input whose place dst takes (and a second input too when both). */
+static void one_round(struct sums *g, const struct reduce_table *table, agg_dtype_t t, agg_redop_t op, unsigned k, size_t count,
                       unsigned alias, int both, struct rng *r) {
   uint32_t divisor = some_divisor(r, k);
-  rig_fill(g, t, rng_below(r, 2) ? TAME : WILD, r, k, count, rng_below(r, 4) != 0);
+  sums_fill(g, t, rng_below(r, 2) ? TAME : WILD, r, k, count, rng_below(r, 4) != 0);
   if (alias < k) {
     memcpy(g->out, g->in[alias], count * agg_dtype_size(t));
     memcpy(g->expected, g->out, count * agg_dtype_size(t));
@@ -439,27 +281,27 @@ static void one_round(struct rig *g, const struct reduce_table *table, agg_dtype
     if (both) g->in[(alias + 1) % k] = g->expected;
   }
   /* the reference first, in its own block; then the same inputs with the other block in the aliased places */
-  const void *again[MAX_K];
+  const void *again[SUMS_INPUTS];
   for (unsigned j = 0; j < k; j++) again[j] = g->in[j] == g->expected ? g->out : g->in[j];
   reduce_reference.fn[t][op](g->expected, g->in, k, count, divisor);
   table->fn[t][op](g->out, again, k, count, divisor);
-  compare(g, table, t, op, k, count);
+  sums_compare(g, table, t, op, k, count);
 }
 
 START_TEST(every_table_gives_the_bits_of_the_reference) {
   agg_dtype_t t = (agg_dtype_t)(_i / AGG_REDOP_COUNT);
   agg_redop_t op = (agg_redop_t)(_i % AGG_REDOP_COUNT);
   struct rng r = {.state = 21 + (uint64_t)_i};
-  struct rig g;
-  rig_init(&g);
+  struct sums g;
+  sums_init(&g);
   for (const struct reduce_table *const *table = reduce_tables() + 1; *table != NULL; table++) {
     if (!(*table)->usable()) continue;
     for (unsigned k = 1; k <= 17; k++) {
-      for (size_t c = 0; c < ARRAY_LEN(counts); c++) one_round(&g, *table, t, op, k, counts[c], MAX_K, 0, &r);
+      for (size_t c = 0; c < ARRAY_LEN(counts); c++) one_round(&g, *table, t, op, k, counts[c], SUMS_INPUTS, 0, &r);
     }
-    for (unsigned k = 23; k <= MAX_K; k += 8) one_round(&g, *table, t, op, k, 2999, MAX_K, 0, &r);
+    for (unsigned k = 23; k <= SUMS_INPUTS; k += 8) one_round(&g, *table, t, op, k, 2999, SUMS_INPUTS, 0, &r);
   }
-  rig_fini(&g);
+  sums_fini(&g);
 }
 END_TEST
 
@@ -468,8 +310,8 @@ START_TEST(the_result_may_take_the_place_of_any_input) {
   agg_redop_t op = (agg_redop_t)(_i % AGG_REDOP_COUNT);
   static const size_t few[] = {1, 65, 2051};
   struct rng r = {.state = 22 + (uint64_t)_i};
-  struct rig g;
-  rig_init(&g);
+  struct sums g;
+  sums_init(&g);
   for (const struct reduce_table *const *table = reduce_tables(); *table != NULL; table++) {
     if (!(*table)->usable()) continue;
     for (unsigned k = 1; k <= 17; k++) {
@@ -477,7 +319,7 @@ START_TEST(the_result_may_take_the_place_of_any_input) {
         one_round(&g, *table, t, op, k, few[rng_below(&r, 3)], alias, (int)rng_below(&r, 2), &r);
     }
   }
-  rig_fini(&g);
+  sums_fini(&g);
 }
 END_TEST
 
@@ -485,22 +327,22 @@ END_TEST
 START_TEST(in_place_equals_out_of_place) {
   agg_dtype_t t = (agg_dtype_t)_i;
   struct rng r = {.state = 23};
-  struct rig g;
-  rig_init(&g);
+  struct sums g;
+  sums_init(&g);
   for (const struct reduce_table *const *table = reduce_tables(); *table != NULL; table++) {
     if (!(*table)->usable()) continue;
     for (unsigned k = 1; k <= 20; k++) {
-      size_t count = 1 + rng_below(&r, MAX_COUNT - 1);
+      size_t count = 1 + rng_below(&r, SUMS_COUNT - 1);
       unsigned alias = (unsigned)rng_below(&r, k);
-      rig_fill(&g, t, TAME, &r, k, count, 1);
+      sums_fill(&g, t, TAME, &r, k, count, 1);
       (*table)->fn[t][AGG_AVG](g.expected, g.in, k, count, 3);
       memcpy(g.out, g.in[alias], count * agg_dtype_size(t));
       g.in[alias] = g.out;
       (*table)->fn[t][AGG_AVG](g.out, g.in, k, count, 3);
-      compare(&g, *table, t, AGG_AVG, k, count);
+      sums_compare(&g, *table, t, AGG_AVG, k, count);
     }
   }
-  rig_fini(&g);
+  sums_fini(&g);
 }
 END_TEST
 
@@ -531,7 +373,7 @@ START_TEST(no_byte_beyond_the_ends_is_touched) {
       ck_assert_ptr_nonnull(out);
       for (int j = 0; j < 3; j++) {
         ck_assert_ptr_nonnull(in[j] = malloc(bytes));
-        fill(t, TAME, &r, in[j], count);
+        sums_make(t, TAME, &r, in[j], count);
       }
       (*table)->fn[t][rng_below(&r, AGG_REDOP_COUNT)](out, (const void *[]){in[0], in[1], in[2]}, 3, count, 3);
       for (int j = 0; j < 3; j++) free(in[j]);
@@ -546,14 +388,14 @@ END_TEST
 START_TEST(the_mode_of_the_thread_has_no_influence) {
   const unsigned strange = (0x1f80u | 0x8000u | 0x0040u | 0x4000u) & ~(0x0080u | 0x0200u);
   struct rng r = {.state = 25};
-  struct rig g;
-  rig_init(&g);
+  struct sums g;
+  sums_init(&g);
   for (const struct reduce_table *const *table = reduce_tables(); *table != NULL; table++) {
     if (!(*table)->usable()) continue;
     for (int t = AGG_F16; t <= AGG_F64; t++) {
       for (int op = 0; op < AGG_REDOP_COUNT; op++) {
         const uint32_t divisor = op % 2 ? 16777217u : 3u; /* 2^24 + 1 is no float32: its conversion rounds */
-        rig_fill(&g, (agg_dtype_t)t, WILD, &r, 3, 1000, 1);
+        sums_fill(&g, (agg_dtype_t)t, WILD, &r, 3, 1000, 1);
         reduce_reference.fn[t][op](g.expected, g.in, 3, 1000, divisor);
         unsigned before = _mm_getcsr();
         _mm_setcsr(strange);
@@ -561,11 +403,11 @@ START_TEST(the_mode_of_the_thread_has_no_influence) {
         unsigned after = _mm_getcsr();
         _mm_setcsr(before);
         ck_assert_uint_eq(after, strange);
-        compare(&g, *table, (agg_dtype_t)t, (agg_redop_t)op, 3, 1000);
+        sums_compare(&g, *table, (agg_dtype_t)t, (agg_redop_t)op, 3, 1000);
       }
     }
   }
-  rig_fini(&g);
+  sums_fini(&g);
 }
 END_TEST
 #endif

@@ -1,9 +1,6 @@
 /*
- * Owns a connection from its first CM call until its queue pair is gone: the queue pair and its settings, the states, the probe, draining.
- * Never chooses where to connect to and never decides whether its lane is lost: it tells the lane what became of it.
- *
- * The queue pair is ours, not librdmacm's: it is made on our own context of the device, so that its asynchronous events are ours, and its
- * time-outs, path MTU and GID are set on the way.
+ * Owns a connection from its first CM call until its queue pair is gone: the states, the probe, draining. Never chooses where to connect to
+ * and never decides whether its lane is lost: it tells the lane what became of it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,9 +16,6 @@
 
 #define ADDR_MS 2000
 #define ROUTE_MS 2000
-#define RNR_TIMER 14 /* 1.28 ms: only a stopped process makes it run */
-#define RNR_RETRY 7  /* without end: such a process is not lost, its deadline is the operations' */
-#define INLINE_NOTICE VERBS_CONTROL_BYTES
 
 static const struct state_row rows[CONN_STATES] = {
     [CONN_RESOLVING] = {"resolving", STATE_TO(CONN_ROUTING)},
@@ -72,129 +66,16 @@ static int conn_new(struct tp_lane *lane, struct rail *rail, enum verbs_hello_ki
   return err_set(err, rc, "too many RDMA connections in one process");
 }
 
-static uint32_t send_cap(const struct conn *c) { return c->lane->depth * (c->use_imm ? 1 : 2) + VERBS_CONTROL_DEPTH + 1; }
-
-static void destroy_qp(struct conn *c, int stale) {
-  if (c->qp == NULL) return;
-  ibv_destroy_qp(c->qp);
-  cq_put(c->cq, send_cap(c) + c->recv_cap, stale);
-  c->qp = NULL;
-  c->cq = NULL;
-}
-
-static void to_error(struct conn *c) {
-  struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
-  if (c->qp != NULL) ibv_modify_qp(c->qp, &attr, IBV_QP_STATE);
-}
-
 void conn_kill(struct conn *c) {
   if (c == NULL) return;
-  to_error(c);
-  destroy_qp(c, 1);
+  qp_to_error(c);
+  qp_destroy(c, 1);
   if (c->id != NULL) rdma_destroy_id(c->id);
   verbs_conn_remove(c->tp, c);
   free(c);
 }
 
-/* ---- the queue pair ---- */
-
-static int too_deep(const struct conn *c, agg_error_t *err) {
-  uint32_t most = (uint32_t)c->rail->device.max_qp_wr;
-  return err_set(err, AGG_ELIMIT, "%s takes %u requests in a queue, a lane of this window needs %u: lower AGG_WINDOW", c->rail->name, most,
-                 MAX_OF(send_cap(c), c->recv_cap));
-}
-
-static int make_qp(struct conn *c, agg_error_t *err) {
-  static const uint32_t inlines[] = {VERBS_INLINE, VERBS_HEAD_MAX, INLINE_NOTICE, 0};
-  uint32_t most = (uint32_t)c->rail->device.max_qp_wr;
-  if (send_cap(c) > most || c->recv_cap > most) return too_deep(c, err);
-  int rc = cq_get(c->rail, send_cap(c) + c->recv_cap, &c->cq, err);
-  if (rc != AGG_OK) return rc;
-  for (size_t i = 0; i < ARRAY_LEN(inlines) && c->qp == NULL; i++) {
-    struct ibv_qp_init_attr attr = {.qp_context = c, .send_cq = c->cq->cq, .recv_cq = c->cq->cq, .qp_type = IBV_QPT_RC};
-    attr.cap = (struct ibv_qp_cap){
-        .max_send_wr = send_cap(c), .max_recv_wr = c->recv_cap, .max_send_sge = 2, .max_recv_sge = 1, .max_inline_data = inlines[i]};
-    c->qp = ibv_create_qp(c->lane->domain->pd[c->rail->index], &attr);
-    c->inline_max = attr.cap.max_inline_data;
-    if (c->qp == NULL && errno != EINVAL) break;
-  }
-  if (c->qp != NULL && (c->use_imm || c->inline_max >= INLINE_NOTICE)) return AGG_OK;
-  int why = errno, made = c->qp != NULL;
-  if (made)
-    destroy_qp(c, 0);
-  else
-    cq_put(c->cq, send_cap(c) + c->recv_cap, 0);
-  c->cq = NULL;
-  if (made) return err_set(err, AGG_ENOTSUP, "%s takes no inline data, which an iWARP device needs here", c->rail->name);
-  if (why == ENOMEM) return explain_memory(err, why, (size_t)(send_cap(c) + c->recv_cap) * 64, c->rail);
-  return err_sys(err, AGG_ESYS, why, "%s: no queue pair", c->rail->name);
-}
-
-/* EINVAL is how the kernel's CM says that a request or an answer has been withdrawn by its sender. */
-static int cm_failed(agg_error_t *err, const struct conn *c, const char *what) {
-  int why = errno;
-  if (why == EINVAL) return err_set(err, AGG_EPEER, "%s: the peer gave the connection up while it was made", c->rail->name);
-  return err_sys(err, AGG_ESYS, why, "%s: %s", c->rail->name, what);
-}
-
-/* The CM fills in what it knows of the path; what is ours is set over it. */
-static int to_init(struct conn *c, agg_error_t *err) {
-  struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
-  int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes for a queue pair");
-  attr.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
-  int rc = ibv_modify_qp(c->qp, &attr, mask);
-  return rc == 0 ? AGG_OK : err_sys(err, AGG_ESYS, rc, "%s: a queue pair cannot be initialised", c->rail->name);
-}
-
-static int to_rtr(struct conn *c, agg_error_t *err) {
-  struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
-  int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes to receive");
-  uint8_t mtu = MIN_OF(rail_mtu(c->rail), c->peer_mtu);
-  if (attr.path_mtu < mtu) mtu = (uint8_t)attr.path_mtu;
-  attr.path_mtu = mtu;
-  attr.min_rnr_timer = RNR_TIMER;
-  attr.max_dest_rd_atomic = 1;
-  if (c->tp->set.service_level >= 0) attr.ah_attr.sl = (uint8_t)c->tp->set.service_level;
-  if (attr.ah_attr.is_global && c->tp->set.traffic_class >= 0) attr.ah_attr.grh.traffic_class = (uint8_t)c->tp->set.traffic_class;
-  if (attr.ah_attr.is_global && c->rail->sgid_index >= 0) attr.ah_attr.grh.sgid_index = (uint8_t)c->rail->sgid_index;
-  c->mtu_bytes = (uint32_t)verbs_mtu_bytes(mtu);
-  int rc = ibv_modify_qp(c->qp, &attr, mask);
-  if (rc == 0) return AGG_OK;
-  return err_sys(err, AGG_ESYS, rc, "%s: the path cannot be set (MTU %u, GID index %d)", c->rail->name, c->mtu_bytes,
-                 attr.ah_attr.grh.sgid_index);
-}
-
-static int to_rts(struct conn *c, agg_error_t *err) {
-  struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS};
-  int mask = 0;
-  if (rdma_init_qp_attr(c->id, &attr, &mask) != 0) return cm_failed(err, c, "no attributes to send");
-  attr.timeout = c->tp->set.ack_timeout;
-  attr.retry_cnt = c->tp->set.retry_count;
-  attr.rnr_retry = RNR_RETRY;
-  attr.max_rd_atomic = 1;
-  int rc = ibv_modify_qp(c->qp, &attr, mask);
-  return rc == 0 ? AGG_OK : err_sys(err, AGG_ESYS, rc, "%s: a queue pair cannot send", c->rail->name);
-}
-
-static int qp_up(struct conn *c, agg_error_t *err) {
-  if (c->rail->iwarp) { /* the kernel's CM does the rest */
-    c->mtu_bytes = VERBS_CONTROL_BYTES;
-    return AGG_OK;
-  }
-  int rc = to_rtr(c, err);
-  return rc == AGG_OK ? to_rts(c, err) : rc;
-}
-
-static int prepare(struct conn *c, agg_error_t *err) {
-  int rc = make_qp(c, err);
-  if (rc == AGG_OK) rc = to_init(c, err);
-  if (rc != AGG_OK) return rc;
-  c->unposted = c->recv_cap;
-  int why = post_receives(c);
-  return why == 0 ? AGG_OK : err_sys(err, AGG_ESYS, why, "%s: receives cannot be posted", c->rail->name);
-}
+/* ---- what the CM is told ---- */
 
 static void fill_hello(const struct conn *c, enum verbs_hello_kind kind, unsigned char out[VERBS_HELLO_BYTES]) {
   const struct tp_lane *l = c->lane;
@@ -203,16 +84,6 @@ static void fill_hello(const struct conn *c, enum verbs_hello_kind kind, unsigne
   struct ibv_mr *mr = l->window_mr != NULL ? verbs_mr_on(l->window_mr, l->domain, c->rail->index) : NULL;
   if (mr != NULL) h.window = (struct tp_raddr){.key = mr->rkey, .off = (uint64_t)c->rail->index << 56 | (uint64_t)(uintptr_t)l->window_ptr};
   verbs_hello_encode(&h, out);
-}
-
-static void fill_param(const struct conn *c, const unsigned char *hello, struct rdma_conn_param *p) {
-  *p = (struct rdma_conn_param){.private_data = hello,
-                                .private_data_len = VERBS_HELLO_BYTES,
-                                .responder_resources = 1,
-                                .initiator_depth = 1,
-                                .retry_count = c->tp->set.retry_count,
-                                .rnr_retry_count = RNR_RETRY,
-                                .qp_num = c->qp->qp_num};
 }
 
 static void set_options(const struct conn *c) {
@@ -297,10 +168,10 @@ static void route_resolved(struct conn *c) {
   struct rdma_conn_param param;
   agg_error_t err = {0};
   move(c, CONN_DIALING, attempt_ns(c->lane));
-  int rc = prepare(c, &err);
+  int rc = qp_prepare(c, &err);
   if (rc == AGG_OK) {
     fill_hello(c, (enum verbs_hello_kind)c->kind, hello);
-    fill_param(c, hello, &param);
+    qp_param(c, hello, &param);
     if (rdma_connect(c->id, &param) != 0) rc = err_sys(&err, AGG_ESYS, errno, "%s: the request cannot be sent", c->rail->name);
   }
   if (rc != AGG_OK) failed_early(c, FAULT_LOCAL, err.text);
@@ -355,12 +226,12 @@ int conn_accept(struct tp_lane *lane, struct rail *rail, struct rdma_cm_id *id, 
   c->peer_mtu = h->mtu;
   c->peer_window = h->window;
   set_options(c);
-  rc = h->imm == c->use_imm ? prepare(c, err) : err_set(err, AGG_EPROTO, "one end is iWARP and the other is not");
+  rc = h->imm == c->use_imm ? qp_prepare(c, err) : err_set(err, AGG_EPROTO, "one end is iWARP and the other is not");
   if (rc == AGG_OK) rc = qp_up(c, err);
   if (rc == AGG_OK) {
     fill_hello(c, VERBS_WELCOME, hello);
-    fill_param(c, hello, &param);
-    if (rdma_accept(id, &param) != 0) rc = cm_failed(err, c, "the request cannot be accepted");
+    qp_param(c, hello, &param);
+    if (rdma_accept(id, &param) != 0) rc = explain_cm_call(err, errno, c->rail, "the request cannot be accepted");
   }
   if (rc != AGG_OK) {
     c->id = NULL;
@@ -457,7 +328,7 @@ void conn_probe_seen(struct conn *c) {
 /* ---- failing and draining ---- */
 
 static void finish_draining(struct conn *c, int stale) {
-  destroy_qp(c, stale);
+  qp_destroy(c, stale);
   move(c, CONN_DRAINED, 0);
   lane_conn_drained(c->lane, c);
 }
@@ -489,7 +360,7 @@ void conn_fail(struct conn *c, enum verbs_fault fault, const char *fmt, ...) {
   c->fault = fault;
   str_copy(c->text, sizeof c->text, text);
   LOG_DEBUG(c->tp->log, "verbs: connection of lane to %s over %s fails: %s", c->lane->peer, c->rail->name, text);
-  to_error(c);
+  qp_to_error(c);
   mark_end(c);
   move(c, CONN_DRAINING, VERBS_DRAIN_NS);
 }

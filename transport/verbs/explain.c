@@ -117,6 +117,12 @@ const char *explain_cm(enum rdma_cm_event_type event, int status, char *buf, siz
   return buf;
 }
 
+/* EINVAL is how the kernel's CM says that a request or an answer has been withdrawn by its sender. */
+int explain_cm_call(agg_error_t *err, int errno_value, const struct rail *r, const char *what) {
+  if (errno_value == EINVAL) return err_set(err, AGG_EPEER, "%s: the peer gave the connection up while it was made", r->name);
+  return err_sys(err, AGG_ESYS, errno_value, "%s: %s", r->name, what);
+}
+
 const char *explain_reject(int reason) {
   switch (reason) {
     case VERBS_NO_TICKET:

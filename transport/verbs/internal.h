@@ -1,12 +1,13 @@
 /*
  * The insides of the verbs transport, shared by its files. One thread at a time calls all of it.
  *
- *   verbs.c   open, close, poll: whose turn it is        conn.c   a connection: queue pair and CM id, from dialing to drained
+ *   verbs.c   open, close, poll: whose turn it is        conn.c   a connection, from dialing to drained
  *   rail.c    a port of a device: open, state, events    cm.c     the CM's events, listeners, strangers until a ticket names a lane
  *   find.c    which ports are rails, and their address   lane.c   a lane's life, over one connection after the other
  *   cq.c      completion queues, wr_id, dispatch         post.c   puts, receives and control messages onto a connection
  *   mr.c      protection domains and registered memory   move.c   moving a lane to another rail, and back
  *   explain.c failures in words                          wire.c   what is said while connecting
+ *   qp.c      a connection's queue pair and its settings
  *
  * A lane is what the contract calls so. It goes over one connection (struct conn) at a time; when that connection's rail fails the lane
  * moves to a connection over another one, and what had not arrived is sent again: notices stay in order, each comes once.
@@ -216,6 +217,17 @@ void conn_completed(struct conn *c, const struct ibv_wc *wc, unsigned kind, uint
 const char *conn_path(const struct conn *c, char *buf, size_t cap); /* "mlx5_0:1 (10.0.0.1) to 10.0.0.2, RoCE v2, MTU 4096" */
 const char *conn_peer(const struct conn *c, char *buf, size_t cap); /* "10.0.0.2:7000" */
 
+/* ---- a connection's queue pair (qp.c) ---- */
+
+/* Made, initialised for the CM id, its receives posted. What a failure leaves behind, qp_destroy takes. AGG_ELIMIT, AGG_ENOMEM,
+ * AGG_ENOTSUP, AGG_EPEER, AGG_ESYS. */
+int qp_prepare(struct conn *c, agg_error_t *err);
+/* What the CM tells the peer of it, with this hello, which must live as long as the parameters. */
+void qp_param(const struct conn *c, const unsigned char *hello, struct rdma_conn_param *param);
+int qp_up(struct conn *c, agg_error_t *err); /* ready to send to the peer, whose parameters are known. AGG_EPEER, AGG_ESYS */
+void qp_to_error(struct conn *c);            /* what was posted comes back */
+void qp_destroy(struct conn *c, int stale);  /* stale: completions of it may still be in the queue. Where there is none: nothing */
+
 /* ---- completion queues (cq.c) ---- */
 
 enum wr_kind { WR_PUT, WR_CONTROL, WR_DRAIN, WR_RECV };
@@ -381,6 +393,8 @@ const char *explain_reject(int reason);
 #define VERBS_REJ_STALE 10                                 /* it remembers an earlier connection of this queue pair number */
 enum verbs_fault explain_fault(enum ibv_wc_status status); /* whom a failed completion speaks against */
 int explain_memory(agg_error_t *err, int errno_value, size_t bytes, const struct rail *r); /* why memory cannot be registered */
+/* A call about a connection that is being made has failed: AGG_EPEER where the peer has withdrawn, else AGG_ESYS. */
+int explain_cm_call(agg_error_t *err, int errno_value, const struct rail *r, const char *what);
 const char *explain_host(const struct sockaddr *sa, int with_port, char *buf, size_t cap);
 
 /* ---- the transport ---- */
