@@ -196,34 +196,25 @@ static int look_at_info(const agg_config_t *config, struct rank_report *all, voi
 START_TEST(info_says_what_was_asked_for_and_done) { ranks_run(&ranks_usual[_i], look_at_info, NULL); }
 END_TEST
 
-#define WAYS_BYTES 1024
-
 /* Once a peer, however many lanes there are, and why it is not a better transport. */
-static void keep_ways(void *user, agg_log_level_t level, const char *line) {
-  char *ways = user;
-  (void)level;
-  if (strstr(line, ": rank ") == NULL) return;
-  size_t at = strlen(ways);
-  snprintf(ways + at, WAYS_BYTES - at, "%s\n", line);
-}
-
 static int listen_to_ways(const agg_config_t *config, struct rank_report *all, void *arg) {
   struct rank_report *own = &all[config->rank];
   agg_config_t c = *config;
   agg_t *a;
   agg_comm_t *comm;
   agg_comm_info_t info = {.size = sizeof info};
-  char ways[WAYS_BYTES] = "", expect[64];
+  struct rank_log log;
+  char expect[64];
   (void)arg;
   if (config->rank == 0) str_copy(c.transport, sizeof c.transport, "auto"); /* it has more than the other offers */
   c.log_level = AGG_LOG_INFO;
-  c.log_fn = keep_ways;
-  c.log_user = ways;
+  rank_log_begin(&log, &c);
   if (rank_open(&c, own, &a, &comm) != AGG_OK || agg_comm_get_info(comm, &info) != AGG_OK) return 1;
-  agg_close(a); /* from here on nobody writes into ways */
-  str_copy(own->text, sizeof own->text, ways);
+  agg_close(a);
+  rank_log_end(&log);
+  str_copy(own->text, sizeof own->text, log.lines);
   snprintf(expect, sizeof expect, "communicator 1: rank %u (", 1 - config->rank);
-  const char *line = strstr(ways, expect);
+  const char *line = strstr(log.lines, expect);
   if (line == NULL || strstr(line + 1, expect) != NULL) return 2;
   if (strstr(line, "): tcp (127.0.0.1:") == NULL) return 3;
   if ((strstr(line, "; not shm: that host offers none") != NULL) != (config->rank == 0)) return 4;

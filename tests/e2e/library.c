@@ -312,15 +312,6 @@ END_TEST
 /* ---- where it runs
  * ------------------------------------------------------------------------------------------------------------------------------------ */
 
-#define LINES_BYTES 4096
-
-static void keep_lines(void *user, agg_log_level_t level, const char *line) {
-  char *lines = user;
-  (void)level;
-  size_t at = strlen(lines);
-  snprintf(lines + at, LINES_BYTES - at, "%s\n", line);
-}
-
 /* Where the reactor's own thread may run; 0: it is not there. */
 static int reactor_affinity(unsigned reactor, cpu_set_t *set) {
   char want[32], name[32], path[64];
@@ -346,7 +337,8 @@ static int look_where_it_runs(const agg_config_t *config, struct rank_report *al
   agg_t *a;
   agg_comm_t *comm;
   cpu_set_t before, after, is;
-  char lines[LINES_BYTES] = "", says[64];
+  struct rank_log log;
+  char says[64];
   int last = -1;
   if (sched_getaffinity(0, sizeof before, &before) != 0) return 1;
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
@@ -355,13 +347,14 @@ static int look_where_it_runs(const agg_config_t *config, struct rank_report *al
   snprintf(c.pin, sizeof c.pin, "%d", last);
   if (!listed) str_copy(c.pin, sizeof c.pin, arg);
   c.log_level = AGG_LOG_INFO;
-  c.log_fn = keep_lines;
-  c.log_user = lines;
+  rank_log_begin(&log, &c);
   if (rank_open(&c, own, &a, &comm) != AGG_OK) return 2;
   if (rank_sum_ones(comm) != AGG_OK) return 3;
   if (!reactor_affinity(0, &is)) return 4;
   if (sched_getaffinity(0, sizeof after, &after) != 0 || !CPU_EQUAL(&before, &after)) return 5; /* the program's own thread */
   agg_close(a);
+  rank_log_end(&log);
+  const char *lines = log.lines;
   str_copy(own->text, sizeof own->text, lines);
   snprintf(says, sizeof says, "reactor 0: on core %d", last);
   int pinned = CPU_COUNT(&is) == 1 && CPU_COUNT(&before) > 1;

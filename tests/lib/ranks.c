@@ -177,3 +177,21 @@ int rank_sum_ones(agg_comm_t *comm) {
   for (int i = 0; i < 10 && rc == AGG_OK; i++) rc = x[i] == (int32_t)agg_comm_size(comm) ? AGG_OK : 1;
   return rc;
 }
+
+static void keep_line(void *user, agg_log_level_t level, const char *line) {
+  struct rank_log *log = user;
+  (void)level;
+  pthread_mutex_lock(&log->mu);
+  size_t at = strlen(log->lines);
+  snprintf(log->lines + at, sizeof log->lines - at, "%s\n", line);
+  pthread_mutex_unlock(&log->mu);
+}
+
+void rank_log_begin(struct rank_log *log, agg_config_t *config) {
+  log->lines[0] = '\0';
+  ck_assert_int_eq(pthread_mutex_init(&log->mu, NULL), 0);
+  config->log_fn = keep_line;
+  config->log_user = log;
+}
+
+void rank_log_end(struct rank_log *log) { pthread_mutex_destroy(&log->mu); }

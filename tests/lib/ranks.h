@@ -5,6 +5,7 @@
 #ifndef TESTS_LIB_RANKS_H
 #define TESTS_LIB_RANKS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -58,5 +59,13 @@ int rank_open(const agg_config_t *config, struct rank_report *own, agg_t **agg, 
 void rank_report_comm(struct rank_report *own, int code, const agg_comm_t *comm);
 /* An allreduce of 1 to the number of ranks: 0 when it is right. */
 int rank_sum_ones(agg_comm_t *comm);
+
+/* In a rank: what the library logs, from whichever of its threads. */
+struct rank_log {
+  pthread_mutex_t mu;
+  char lines[4096];
+};
+void rank_log_begin(struct rank_log *log, agg_config_t *config);
+void rank_log_end(struct rank_log *log); /* when the instance is closed */
 
 #endif
