@@ -222,6 +222,7 @@ static void spare_answers(struct target *t) { spare_says(t, VERBS_ANSWER, 1); }
 static void spare_leaves(struct target *t) { rawpeer_disconnect(t->spare); }
 static void resumes_and_leaves(struct target *t) {
   resumes_well(t);
+  UNTIL(beside(t->spare->last.type == VERBS_RESUME)); /* its farewell may overtake it */
   rawpeer_disconnect(t->spare);
 }
 static void spare_idles(struct target *t) { (void)t; }
