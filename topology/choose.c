@@ -375,11 +375,9 @@ static void make_table(const struct chooser *ch, const struct choice *choice, un
   }
 }
 
-/* What several hosts have under way to one port meets in its queue, so between hosts a forest of one level takes no wider window than it
- * needs, though another forest may need one. A deeper forest takes what there is: its nodes fold chunks that they cannot send yet. */
-static uint32_t own_window(const struct chooser *ch, uint32_t c) {
-  return ch->all.one_host || ch->all.c[c].profile[OP_ALLREDUCE].depth > 1 ? 0 : ch->window[c];
-}
+/* What several hosts have under way to one port meets in its queue, so between hosts a forest takes no wider window than it wants itself,
+ * though another of the plan may want one. */
+static uint32_t own_window(const struct chooser *ch, uint32_t c) { return ch->all.one_host || gains(&ch->all.c[c]) ? 0 : ch->window[c]; }
 
 /* Hands the chosen forests to the plan. */
 static void make_plan(struct chooser *ch, const struct choice *choice, struct plan *plan) {
