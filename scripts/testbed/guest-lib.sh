@@ -72,7 +72,7 @@ link_down() { # K [R]
   fi
   on "$1" tc qdisc add dev "eth$r" root pfifo 2>/dev/null || true
   bridge link set dev "v$1.$r" state 0
-  sleep 0.02
+  sleep 0.2
   ip link set "v$1.$r" down
 }
 link_up() { # K [R]
