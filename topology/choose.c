@@ -103,7 +103,7 @@ static int gains(const struct candidate *k) {
   return ring;
 }
 
-/* The window that a candidate has where others of the plan want `least`: a plan has one for all. 0: it does not fit. */
+/* The window that a candidate has where others of the plan want `least`: its own, but a ring takes that too. 0: it does not fit. */
 static uint32_t window_of(const struct chooser *ch, const struct candidate *k, uint32_t least, uint32_t most) {
   uint32_t own = k->built ? candidate_window(&ch->all, k, ch->chunk_bytes) : 0;
   if (own != 0 && own < least && gains(k)) own = window_fitting(&ch->all, k->children, ch->chunk_bytes, least);
