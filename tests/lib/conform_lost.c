@@ -256,9 +256,8 @@ START_TEST(dereg_under_load) {
   for (int i = 0; i < _i / 2; i++) turn();
   OPS->mem_dereg(r.p.b->tp, m.mr);
   memset(m.at, 0x44, len);
+  UNTIL(r.p.lb.notices == 1 || r.p.la.lost || r.p.lb.lost);
   settle();
-  int landed = r.p.lb.notices == 1;
-  ck_assert(landed || r.p.la.lost || r.p.lb.lost);
   byte_check(m.at, len, 0x44);
   mem_forget(&m);
   mem_close(&big);

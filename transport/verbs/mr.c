@@ -7,7 +7,10 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/util.h"
@@ -185,8 +188,19 @@ static void await_acknowledgements(struct tp *tp, const struct tp_mr *m) {
   }
 }
 
+/* Software iWARP (siw) ends the copy of a segment that it had begun when ibv_dereg_mr returns already. It copies between rcu_read_lock and
+ * rcu_read_unlock, and the kernel waits for all of those here. Where it refuses (nohz_full), that one segment may still land. */
+static void await_copies(const struct tp *tp) {
+  for (unsigned i = 0; i < tp->n_rails; i++) {
+    if (!tp->rails[i].iwarp) continue;
+    syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+    return;
+  }
+}
+
 void verbs_mem_dereg(struct tp *tp, struct tp_mr *m) {
   if (m == NULL) return;
+  int written = tp->lanes != NULL && m->access & IBV_ACCESS_REMOTE_WRITE;
   if (m->in_flight != 0) await_acknowledgements(tp, m);
   if (m->prev != NULL)
     m->prev->next = m->next;
@@ -196,6 +210,7 @@ void verbs_mem_dereg(struct tp *tp, struct tp_mr *m) {
   for (struct tp_lane *l = tp->lanes; l != NULL; l = l->next)
     if (l->window_mr == m) l->window_mr = NULL; /* a lane that moves names it again */
   region_free(m);
+  if (written) await_copies(tp);
 }
 
 void verbs_mem_fini(struct tp *tp) {
