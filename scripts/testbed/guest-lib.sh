@@ -49,6 +49,10 @@ make_hosts() {
         echo "link set eth$r up"
       done
     } | ip -n "h$k" -batch -
+    for ((r = 0; r < RAILS; r++)); do
+      echo "qdisc add dev eth$r clsact"
+      echo "filter add dev eth$r egress protocol all prio 1 u32 match u32 0 0 action pass index $((r + 1))"
+    done | on "$k" tc -batch -
     add_devices "$k" | on "$k" rdma -b /dev/stdin
   done
   [ "$DRIVER" = siw ] || for ((k = 0; k < HOSTS; k++)); do
@@ -61,34 +65,39 @@ add_devices() { # K
 }
 
 # ---- faults, on host K and rail R (0)
-# The cable is pulled: the other end of the host's link goes down, behind a queue that swallows what is sent, and a moment after the bridge has
-# stopped to forward, so that nobody sends just then. (Where sending fails, as it does on an interface that is set down or is being taken down,
-# Soft-RoCE puts the queue pair into error, the CM's for good. Hardware does not.)
+# Where sending fails, Soft-RoCE puts the queue pair into error, the CM's for good, which hardware does not. It fails on an interface that loses its
+# carrier, that is set down, or whose queue is being exchanged. So each interface has had a filter since the start, which swallows what the host
+# sends meanwhile, above the interface's queue.
+swallow() { on "$1" tc actions change action trap index $(($2 + 1)); } # K R
+let_pass() { on "$1" tc actions change action pass index $(($2 + 1)); }
+# The cable is pulled: the other end of the host's link goes down.
 link_down() { # K [R]
   local r=${2:-0}
-  if [ "$BED" = qemu ]; then
-    ip link set "eth$r" down
-    return
-  fi
-  on "$1" tc qdisc add dev "eth$r" root pfifo 2>/dev/null || true
-  bridge link set dev "v$1.$r" state 0
-  sleep 0.2
-  ip link set "v$1.$r" down
+  if [ "$BED" = qemu ]; then ip link set "eth$r" down; else swallow "$1" "$r" && ip link set "v$1.$r" down; fi
 }
 link_up() { # K [R]
-  if [ "$BED" = qemu ]; then
-    ip link set "eth${2:-0}" up
-    return
-  fi
-  ip link set "v$1.${2:-0}" up
+  local r=${2:-0}
+  if [ "$BED" = qemu ]; then ip link set "eth$r" up; else ip link set "v$1.$r" up && wait_for 10 carrier "$1" "$r" && let_pass "$1" "$r"; fi
 }
+carrier() { on "$1" ip link show "eth$2" | grep -q 'LOWER_UP.* state UP'; } # K R
 # What host K sends: netem K R loss 1% | delay 5ms ...; netem_off K [R]
 netem() {
   local host=$1 rail=$2
   shift 2
-  on "$host" tc qdisc replace dev "eth$rail" root netem "$@"
+  queue "$host" "$rail" replace root netem "$@"
 }
-netem_off() { on "$1" tc qdisc del dev "eth${2:-0}" root; }
+netem_off() { queue "$1" "${2:-0}" del root; }
+queue() { # K R replace|del ...
+  local host=$1 rail=$2 what=$3 code=0
+  shift 3
+  if [ "$BED" = qemu ]; then
+    tc qdisc "$what" dev "eth$rail" "$@"
+    return
+  fi
+  swallow "$host" "$rail" || return 1
+  on "$host" tc qdisc "$what" dev "eth$rail" "$@" || code=$?
+  let_pass "$host" "$rail" && return "$code"
+}
 port_state() { on "$1" rdma link show "$(device "$1" "${2:-0}")/1" | sed -n 's/.* state \([A-Z]*\).*/\1/p'; } # K [R]: ACTIVE, DOWN
 port_is() { [ "$(port_state "$1" "$2")" = "$3" ]; } # K R STATE, for wait_for
 
