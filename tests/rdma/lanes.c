@@ -274,6 +274,37 @@ START_TEST(connection_fails_under_load) {
 }
 END_TEST
 
+/* It can be made again, and fails before anything is carried: its time passes all the same. */
+START_TEST(fails_each_time) {
+  struct pair p;
+  rdma.devices = "rxe0";
+  pair_open(&p, 4096, MEM_PLAIN, NULL);
+  p.a->tp->limits.move_ns = p.b->tp->limits.move_ns = 2000000000;
+  break_path(&p.la);
+  put_one(&p.la, &p.ma, 0, 1000, p.la.window, 1, 1);
+  UNTIL((break_path(&p.la), p.la.lost));
+  ck_assert_msg(strstr(p.la.text, "times in 2 s, and nothing came through") != NULL, "\"%s\"", p.la.text);
+  UNTIL(p.lb.lost);
+  pair_close(&p);
+}
+END_TEST
+
+/* A process that ends while a lane of its is made again is not waited for. */
+START_TEST(peer_ends_in_a_move) {
+  struct pair p;
+  rdma.devices = _i ? "" : "rxe0";
+  pair_open(&p, 4096, MEM_PLAIN, NULL);
+  p.a->tp->limits.move_ns = 3600000000000;
+  break_path(&p.la);
+  end_close(p.b);
+  p.lb.lane = NULL;
+  UNTIL(p.la.lost);
+  ck_assert_msg(strstr(p.la.text, "not made again: over rxe") != NULL && strstr(p.la.text, "nobody listens") != NULL, "\"%s\"", p.la.text);
+  mem_forget(&p.mb);
+  pair_close(&p);
+}
+END_TEST
+
 /* While the way back is being made, the connection in use fails. */
 START_TEST(fails_on_the_way_home) {
   struct rig r;
@@ -568,6 +599,8 @@ Suite *make_suite(void) {
   tcase_add_test(t, only_port_down);
   tcase_add_test(t, only_port_comes_back);
   tcase_add_loop_test(t, connection_fails_under_load, 0, 6);
+  tcase_add_test(t, fails_each_time);
+  tcase_add_loop_test(t, peer_ends_in_a_move, 0, 2);
   tcase_add_loop_test(t, fails_on_the_way_home, 0, 2);
   tcase_add_test(t, left_before_it_is_said);
   tcase_add_loop_test(t, queue_pair_in_error, 0, 2);

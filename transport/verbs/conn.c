@@ -251,6 +251,7 @@ static void rejected(struct conn *c, int status, const void *private_data, size_
   char text[VERBS_TEXT_MAX];
   int reason = verbs_reject_decode(private_data, len);
   c->reject = (uint8_t)reason;
+  c->nobody = reason == 0 && (status == VERBS_REJ_SERVICE || status == -ECONNREFUSED);
   if (!c->dialed) {
     failed_early(c, FAULT_PEER, "the peer gave the connection up while it was made");
     return;

@@ -9,8 +9,8 @@
  *   explain.c failures in words                          wire.c   what is said while connecting
  *   qp.c      a connection's queue pair and its settings
  *
- * A lane is what the contract calls so. It goes over one connection (struct conn) at a time; when that connection's rail fails the lane
- * moves to a connection over another one, and what had not arrived is sent again: notices stay in order, each comes once.
+ * A lane is what the contract calls so. It goes over one connection (struct conn) at a time; when that connection fails the lane moves to
+ * another one, over another rail where there is one, and what had not arrived is sent again: notices stay in order, each comes once.
  */
 #ifndef VERBS_INTERNAL_H
 #define VERBS_INTERNAL_H
@@ -25,7 +25,7 @@
 #define VERBS_STRANGER_NS 5000000000u /* what a request that has named no lane of ours may wait */
 #define VERBS_DIAL_NS 10000000000u    /* the active end's time to be connected */
 #define VERBS_WAIT_NS 20000000000u    /* the passive end's: longer, so that the end that knows more reports first */
-#define VERBS_TRY_NS 3000000000u      /* one attempt, where there are others */
+#define VERBS_TRY_NS 3000000000u      /* one attempt, where there are others or a lane moves */
 #define VERBS_PROBE_NS 5000000000u    /* for the first message of a connection to have gone both ways */
 #define VERBS_MOVE_NS 8000000000u     /* a lane without a connection is lost after it */
 #define VERBS_DRAIN_NS 2000000000u    /* for what was posted on a queue pair in error to come back */
@@ -52,7 +52,7 @@ struct cq {
   struct ibv_cq *cq;
   uint32_t cap, used; /* entries; those that its connections may fill */
   uint32_t stale;     /* of used: of connections that are gone; free again when the queue was seen empty */
-  uint8_t armed;
+  uint8_t armed, said_no_barrier;
   struct cq *next;
 };
 
@@ -172,6 +172,7 @@ struct conn {
   uint8_t use_imm, probe_posted, probe_sent, probe_acked, probe_seen;
   uint8_t peer_rail, peer_mtu;
   uint8_t reject;       /* why the peer rejected: enum verbs_reject, 0 where it did not say */
+  uint8_t nobody;       /* nobody listens there any more */
   uint8_t area;         /* which half of the lane's block its receives use */
   uint8_t drain_posted; /* the last request, behind which nothing comes back */
   uint8_t flushed;      /* `text` tells of a flush only: a better reason may follow */
@@ -321,14 +322,20 @@ struct tp_lane {
   struct candidate candidates[VERBS_CANDIDATES_MAX];
   uint64_t tried;      /* bit i: candidate i was tried in this round */
   uint8_t hope;        /* some candidate of this round may do better next time: nobody there has refused */
+  uint64_t gone;       /* bit i: at candidate i nobody listens any more, in this move */
   uint64_t give_up_at; /* not UP by then: lost */
   uint64_t retry_at;   /* next attempt to connect or, when UP away from home, to return; 0: none */
   uint64_t home_wait_ns;
   uint32_t peer_count; /* of notices, as the peer's RESUME said */
+  struct {
+    uint32_t acked, received; /* when its connection was lost the last time */
+    uint8_t waited;           /* puts waited then */
+    uint32_t in_vain;         /* connections since anything was carried */
+  } loss;
 
   struct tp_lane *ready_next, *dirty_next;
   struct tp_lane *prev, *next;
-  char text[VERBS_TEXT_MAX + VERBS_NAME_MAX + 16];
+  char text[VERBS_TEXT_MAX + VERBS_NAME_MAX + 100];
   char peer[96]; /* for texts */
 };
 
@@ -351,6 +358,7 @@ void lane_path_lost(struct tp_lane *l, const char *why);
 void lane_resume(struct tp_lane *l, struct conn *c, uint32_t count); /* the peer goes on, on c */
 void lane_resume_when_drained(struct tp_lane *l);
 void lane_go_home(struct tp_lane *l);
+int lane_nobody_listens(const struct tp_lane *l);                               /* while it moves: at no address of the peer's */
 void lane_move_failed(struct tp_lane *l);                                       /* its time is over */
 void lane_dirty(struct tp_lane *l);                                             /* something is to be posted */
 int lane_new_key(struct tp_lane *l, uint8_t rail, uint32_t key, uint32_t most); /* AGG_ENOMEM, AGG_ELIMIT */
@@ -430,7 +438,7 @@ struct tp {
   struct stranger strangers[VERBS_STRANGERS_MAX];
   uint32_t n_strangers;
   uint32_t polls;
-  uint8_t armed;
+  uint8_t armed, said_no_barrier;
 };
 
 void verbs_progress(struct tp *tp);  /* takes what the completion queues have; tells nothing */

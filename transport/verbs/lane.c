@@ -210,7 +210,7 @@ void lane_conn_open(struct tp_lane *l, struct conn *c) {
 void lane_conn_failed(struct tp_lane *l, struct conn *c) {
   char why[VERBS_TEXT_MAX];
   const char *rail = c->rail->name;
-  int wait = c->reject == VERBS_NO_TICKET || c->reject == VERBS_BUSY, dialed = c->dialed;
+  int wait = c->reject == VERBS_NO_TICKET || c->reject == VERBS_BUSY, dialed = c->dialed, nobody = c->nobody;
   str_copy(why, sizeof why, c->text);
   l->hope |= wait || c->fault == FAULT_PATH;
   if (l->spare == c) l->spare = NULL;
@@ -223,7 +223,10 @@ void lane_conn_failed(struct tp_lane *l, struct conn *c) {
   }
   (void)snprintf(l->text, sizeof l->text, "over %s: %s", rail, why);
   if (!dialed || (l->state != LANE_DIALING && l->state != LANE_MOVING)) return; /* the peer tries again */
-  if (wait) {
+  if (nobody) l->gone |= 1ull << l->candidate;
+  if (l->state == LANE_MOVING && lane_nobody_listens(l)) { /* the peer's process has ended */
+    lane_move_failed(l);
+  } else if (wait) {
     l->tried = 0;
     l->retry_at = clock_now_ns() + RETRY_NS;
     verbs_timer_by(l->tp, l->retry_at);
@@ -292,7 +295,7 @@ static void cut(struct tp_lane *l) {
 }
 
 void lane_lost(struct tp_lane *l, const char *fmt, ...) {
-  char text[VERBS_TEXT_MAX];
+  char text[sizeof l->text];
   va_list args;
   if (l->state == LANE_LOST || l->state == LANE_FENCED) return;
   va_start(args, fmt);

@@ -11,6 +11,7 @@
  * tries to return, at first after a second and then ever more seldom, and moves in the same way when the new connection stands.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,15 +67,28 @@ static int pick(const struct tp_lane *l) {
   return best;
 }
 
-/* 0: not at all, 1: over the same rails, when they are back, 2: over others. */
+/* 0: not at all, 1: over the same rails, when they are back, 2: over others. Under iWARP lies TCP, which has done for the same rails what
+ * can be done. */
 static int ways_on(const struct tp_lane *l) {
   int ways = 0;
   for (unsigned i = 0; i < l->n_candidates; i++) {
     const struct rail *own = &l->tp->rails[l->candidates[i].own];
-    int way = fresh(l, &l->candidates[i]) > 0 && rail_usable(own) ? 2 : !own->removed;
+    int way = fresh(l, &l->candidates[i]) > 0 && rail_usable(own) ? 2 : !own->removed && !own->iwarp;
     ways = MAX_OF(ways, way);
   }
   return ways;
+}
+
+static int same_network(const struct tp_lane *l, unsigned candidate) {
+  const struct candidate *c = &l->candidates[candidate];
+  return verbs_same_network(&l->tp->rails[c->own].address, &l->peers[c->peer]);
+}
+
+/* Of pairs in different networks, which may have no route, nothing is expected where others are in one. */
+int lane_nobody_listens(const struct tp_lane *l) {
+  for (unsigned i = 0; i < l->n_candidates; i++)
+    if (!(l->gone >> i & 1) && same_network(l, i) == same_network(l, 0)) return 0;
+  return l->n_candidates > 0;
 }
 
 /* ---- dialing ---- */
@@ -131,11 +145,22 @@ void lane_go_home(struct tp_lane *l) {
 
 /* ---- a connection was lost, or is to be left ---- */
 
+/* Counts the connections that were lost before any of the puts that waited came through. */
+static void count_in_vain(struct tp_lane *l) {
+  int waits = l->acked != l->queued, stuck = l->loss.waited && waits && l->loss.acked == l->acked && l->loss.received == l->received;
+  l->loss.in_vain = stuck ? l->loss.in_vain + 1 : 0;
+  l->loss.acked = l->acked;
+  l->loss.received = l->received;
+  l->loss.waited = (uint8_t)waits;
+}
+
+/* A lane's time begins anew only when something was carried: one that can be made and always fails is lost, too. */
 void lane_path_lost(struct tp_lane *l, const char *why) {
   if (l->state != LANE_UP) return;
   lane_move(l, LANE_MOVING);
-  l->give_up_at = clock_now_ns() + l->tp->limits.move_ns;
-  l->tried = 0;
+  count_in_vain(l);
+  if (l->loss.in_vain == 0) l->give_up_at = clock_now_ns() + l->tp->limits.move_ns;
+  l->tried = l->gone = 0;
   l->retry_at = 0;
   l->asking = 0;
   if (!l->say_connected) l->text[0] = '\0'; /* attempts leave their outcome there */
@@ -144,8 +169,16 @@ void lane_path_lost(struct tp_lane *l, const char *why) {
 }
 
 void lane_move_failed(struct tp_lane *l) {
-  lane_lost(l, "%s: %s; not made again within %.3g s%s%s", l->conn->rail->name, l->conn->text, (double)l->tp->limits.move_ns / 1e9,
-            l->text[0] != '\0' ? ", the last attempt: " : "", l->text);
+  char outcome[300];
+  const char *last = l->text[0] != '\0' ? l->text : "no answer";
+  double s = (double)l->tp->limits.move_ns / 1e9;
+  if (lane_nobody_listens(l))
+    snprintf(outcome, sizeof outcome, "not made again: %.200s", last);
+  else if (l->loss.in_vain > 0)
+    snprintf(outcome, sizeof outcome, "made again %u times in %.3g s, and nothing came through", l->loss.in_vain, s);
+  else
+    snprintf(outcome, sizeof outcome, "not made again within %.3g s, the last attempt: %.200s", s, last);
+  lane_lost(l, "%s; lost since: %s: %s", outcome, l->conn->rail->name, l->conn->text);
 }
 
 void lane_conn_drained(struct tp_lane *l, struct conn *c) {
@@ -166,13 +199,17 @@ void lane_conn_drained(struct tp_lane *l, struct conn *c) {
     lane_lost(l, "%s", why);
     return;
   }
-  LOG_WARN(l->tp->log, "verbs: lane to %s: %s: %s; it %s", l->peer, c->rail->name, c->text,
-           ways_on(l) == 2 ? "moves to another rail" : "is made again as soon as that can be");
-  lane_path_lost(l, c->text);
-  if (l->spare == NULL)
-    lane_dial_next(l);
-  else
+  str_copy(why, sizeof why, c->text);
+  lane_path_lost(l, why);
+  if (l->loss.in_vain < 2)
+    LOG_WARN(l->tp->log, "verbs: lane to %s: %s: %s; it %s", l->peer, c->rail->name, why,
+             ways_on(l) == 2 ? "moves to another rail" : "is made again as soon as that can be");
+  if (l->spare != NULL)
     lane_resume_when_drained(l);
+  else if (l->loss.in_vain > 0)
+    retry_later(l, RETRY_NS);
+  else
+    lane_dial_next(l);
 }
 
 /* ---- going on ---- */
@@ -196,7 +233,7 @@ static void switch_over(struct tp_lane *l) {
   l->posted = count;
   lane_move(l, LANE_UP);
   conn_peer(l->conn, l->peer, sizeof l->peer);
-  LOG_WARN(l->tp->log, "verbs: lane to %s goes on over %s", l->peer, conn_path(l->conn, path, sizeof path));
+  if (l->loss.in_vain < 2) LOG_WARN(l->tp->log, "verbs: lane to %s goes on over %s", l->peer, conn_path(l->conn, path, sizeof path));
   lane_dirty(l);
   int home = l->n_candidates > 0 && l->conn->rail->index == l->candidates[0].own && l->conn->peer_rail == l->candidates[0].peer;
   if (home) {
