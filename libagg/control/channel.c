@@ -20,6 +20,7 @@
 #include "base/net.h"
 #include "base/util.h"
 
+#define DEAD_HOST_S 10 /* a link that is lost for as long as lanes wait for theirs ends no connection here either */
 #define READ_BYTES 16384
 #define READS_PER_TURN 16 /* then the other connections have their turn */
 
@@ -498,7 +499,7 @@ int channel_open(struct channel_set *set, const struct channel_config *config, s
   TAILQ_INSERT_TAIL(&set->strangers, ch, link);
   set->n_strangers++;
   set->count++;
-  net_tune(ch->fd, 3);
+  net_tune(ch->fd, DEAD_HOST_S);
   if (config->deadline_s > 0) set_timer(ch, config->deadline_s);
   if (!config->server) event_active(ch->writable, EV_WRITE, 1); /* starts the handshake, in the loop */
   *out = ch;
