@@ -292,7 +292,7 @@ START_TEST(one_job_too_many_waits_for_none) {
   kill(held[1].pid, SIGKILL);
   worker_wait(&held[0]);
   worker_wait(&held[1]);
-  close(go);
+  task_release(go);
   ck_assert(server_log_wait(&s, "job held (comm 1): aborted"));
   task_run(&s, (struct task){.job = "third"}); /* its place is free again */
   ck_assert_int_eq(server_end(&s), 0);
@@ -314,10 +314,10 @@ START_TEST(a_killed_worker_ends_its_job_and_no_other) {
   task_ends(&a[0], AGG_EPEER, "rank 1");
   ck_assert_msg(clock_now_ns() - killed < 3000000000u, "the survivor was told late");
   task_next_round(b, go_b);
-  close(go_b); /* ends b in good order */
+  task_release(go_b); /* ends b in good order */
   ck_assert_int_eq(worker_wait(&b[0]), 0);
   ck_assert_int_eq(worker_wait(&b[1]), 0);
-  close(go_a);
+  task_release(go_a);
   ck_assert(server_log_wait(&s, "job a (comm 1): aborted"));
   ck_assert(server_log_wait(&s, "job b (comm 2): ended"));
   ck_assert_int_eq(server_end(&s), 0);
@@ -335,7 +335,7 @@ START_TEST(a_killed_server_is_named_to_its_workers) {
   task_ends(&w[0], AGG_EPEER, "server");
   task_ends(&w[1], AGG_EPEER, "server");
   ck_assert_msg(clock_now_ns() - killed < 3000000000u, "the workers were told late");
-  close(go);
+  task_release(go);
   ck_assert_int_eq(server_wait(&s), 128 + SIGKILL);
 }
 END_TEST
@@ -355,7 +355,7 @@ START_TEST(a_drain_lets_jobs_finish_and_takes_no_new_ones) {
   task_ends(&w[1], AGG_ELIMIT, "drain");
   task_next_round(held, go);
   task_next_round(held, go);
-  close(go);
+  task_release(go);
   ck_assert_int_eq(worker_wait(&held[0]), 0);
   ck_assert_int_eq(worker_wait(&held[1]), 0);
   ck_assert_int_eq(server_wait(&s), 0);
@@ -373,7 +373,7 @@ START_TEST(a_drain_ends_at_its_timeout) {
   ck_assert_int_eq(write(go, "xx", 2), 2);
   task_ends(&held[0], AGG_EPEER, "");
   task_ends(&held[1], AGG_EPEER, "");
-  close(go);
+  task_release(go);
 }
 END_TEST
 
@@ -389,7 +389,7 @@ START_TEST(a_second_signal_ends_at_once_with_1) {
   ck_assert_int_eq(write(go, "xx", 2), 2);
   task_ends(&held[0], AGG_EPEER, "");
   task_ends(&held[1], AGG_EPEER, "");
-  close(go);
+  task_release(go);
 }
 END_TEST
 
@@ -431,7 +431,7 @@ START_TEST(strangers_do_not_keep_workers_out) {
   }
   task_run(&s, (struct task){.job = "newcomer"}); /* while all of them hang on */
   task_next_round(held, go);
-  close(go);
+  task_release(go);
   ck_assert_int_eq(worker_wait(&held[0]), 0);
   ck_assert_int_eq(worker_wait(&held[1]), 0);
   ck_assert_int_lt(proc_descriptors(s.pid), 1000 + 200);

@@ -15,8 +15,8 @@
 #define WINDOW 4096
 #define FILL 0x5a
 #define DEPTH 16
-#define PATIENCE_NS 400000000u    /* for strangers and first messages */
-#define CONNECTING_NS 1500000000u /* for a lane to be connected */
+#define PATIENCE_NS 1500000000u   /* for strangers and first messages */
+#define CONNECTING_NS 4000000000u /* for a lane to be connected */
 #define RECEIVES 8
 #define HONEST 900 /* tickets of lanes between honest ends from here on */
 

@@ -124,12 +124,20 @@ void task_ends(struct worker_proc *w, int code, const char *says) {
   ck_assert_msg(rc == -code && strstr(line, says) != NULL, "status %d (expected %d): \"%s\" (expected \"%s\")", rc, -code, line, says);
 }
 
+void task_release(int go) {
+  size_t place = 0;
+  while (place < ARRAY_LEN(go_ends) && go_ends[place] != go) place++;
+  ck_assert_uint_lt(place, ARRAY_LEN(go_ends));
+  go_ends[place] = 0;
+  close(go);
+}
+
 int task_hold(struct worker_proc w[2], const struct server_proc *s, const char *job) {
   int ends[2];
   char line[64];
   size_t place = 0;
   ck_assert_int_eq(pipe(ends), 0);
-  while (go_ends[place] != 0) place++;
+  while (place < ARRAY_LEN(go_ends) && go_ends[place] != 0) place++;
   ck_assert_uint_lt(place, ARRAY_LEN(go_ends));
   go_ends[place] = ends[1];
   task_start(w, (struct task){.server = s, .job = job, .go = ends[0], .rounds = 100});

@@ -21,8 +21,9 @@ void task_start(struct worker_proc *w, struct task model);
 void task_run(const struct server_proc *s, struct task model);
 /* This one ends with this status, and says so much. */
 void task_ends(struct worker_proc *w, int code, const char *says);
-/* Two workers that wait for a byte after every round; the caller holds the writing end, which is returned. */
+/* Two workers that wait for a byte after every round, until the writing end, which is returned, is released. */
 int task_hold(struct worker_proc w[2], const struct server_proc *s, const char *job);
+void task_release(int go);
 void task_next_round(struct worker_proc w[2], int go);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * Peers that break the rules of the verbs transport on a lane that is up: messages and RDMA requests made by hand (tests/lib/rawpeer.h),
  * too much of what is allowed and too little, moves that are none. Each gets its lane lost, with words, in time; no memory outside of what
- * it was granted changes, nothing is left behind, and a lane of the same two ends works all the while. What can be tried at once is. bed:
- * -H 0 -t 240
+ * it was granted changes, nothing is left behind, and a lane of the same two ends works all the while. What can be tried at once is.
+ *
+ * bed: -H 0 -t 240
  */
 #include <string.h>
 
