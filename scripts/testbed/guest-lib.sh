@@ -66,8 +66,8 @@ add_devices() { # K
 
 # ---- faults, on host K and rail R (0)
 # Where sending fails, Soft-RoCE puts the queue pair into error, the CM's for good, which hardware does not. It fails on an interface that loses its
-# carrier, that is set down, or whose queue is being exchanged. So each interface has had a filter since the start, which swallows what the host
-# sends meanwhile, above the interface's queue.
+# carrier, that is set down, or whose queue is being exchanged. So on UML each interface has had a filter since the start, which swallows what the
+# host sends meanwhile, above the interface's queue. On QEMU, with one host, nothing is under way when a link is taken down.
 swallow() { on "$1" tc actions change action trap index $(($2 + 1)); } # K R
 let_pass() { on "$1" tc actions change action pass index $(($2 + 1)); }
 # The cable is pulled: the other end of the host's link goes down.
@@ -77,7 +77,13 @@ link_down() { # K [R]
 }
 link_up() { # K [R]
   local r=${2:-0}
-  if [ "$BED" = qemu ]; then ip link set "eth$r" up; else ip link set "v$1.$r" up && wait_for 10 carrier "$1" "$r" && let_pass "$1" "$r"; fi
+  if [ "$BED" = qemu ]; then
+    ip link set "eth$r" up
+    return
+  fi
+  ip link set "v$1.$r" up
+  wait_for 20 carrier "$1" "$r" || echo "the link of host $1, eth$r, does not come up" >&2
+  let_pass "$1" "$r"
 }
 carrier() { on "$1" ip link show "eth$2" | grep -q 'LOWER_UP.* state UP'; } # K R
 # What host K sends: netem K R loss 1% | delay 5ms ...; netem_off K [R]
