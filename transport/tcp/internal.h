@@ -20,11 +20,11 @@
 #define TCP_STRANGER_NS 5000000000u /* what a connection that has named no lane of ours may live */
 #define TCP_DIAL_NS 10000000000u    /* the active end's time to be welcomed */
 #define TCP_WAIT_NS 20000000000u    /* the passive end's: longer, so that the end that knows more reports first */
-#define TCP_DEAD_HOST_S 30        /* a live peer that is stopped must not be lost; dead hosts are noticed by the control plane, sooner */
-#define TCP_INLINE_MAX 64         /* piece 0 of two, or a small single piece, is kept with its frame */
-#define TCP_STAGE_BYTES 16384     /* read behind a payload: the next frames and the small puts */
-#define TCP_TURN_BYTES (1u << 20) /* one lane's share of a poll, each way */
-#define TCP_GATHER 32             /* puts in one system call */
+#define TCP_DEAD_HOST_S 30          /* a live peer that is stopped must not be lost; dead hosts are noticed by the control plane, sooner */
+#define TCP_INLINE_MAX 64           /* piece 0 of two, or a small single piece, is kept with its frame */
+#define TCP_STAGE_BYTES 16384       /* read behind a payload: the next frames and the small puts */
+#define TCP_TURN_BYTES (1u << 20)   /* one lane's share of a poll, each way */
+#define TCP_GATHER 32               /* puts in one system call */
 #define TCP_TEXT_MAX 320
 
 /* What an epoll entry points to. */
