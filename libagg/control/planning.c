@@ -7,6 +7,7 @@
  */
 #include "planning.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ void planning_topology_free(struct topo *topo) {
 
 struct planning {
   const struct group *g;
-  uint32_t nodes, hosts;
+  uint32_t nodes;
   uint32_t *by_host;     /* nodes, those of a host one after the other */
   uint32_t *host_link;   /* node -> link of its host */
   uint32_t *switch_link; /* switch of the description -> link, 0: not added */
@@ -152,7 +153,6 @@ static int add_hosts(struct planning *p, agg_error_t *err) {
     while (next < p->nodes && same_host(&nodes[p->by_host[first]], &nodes[p->by_host[next]])) next++;
     int rc = add_host(p, p->by_host + first, next - first, err);
     if (rc != AGG_OK) return rc;
-    p->hosts++;
   }
   return AGG_OK;
 }
@@ -199,18 +199,25 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   explain_fini(&e);
 }
 
-/* Seconds a byte that the slowest NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among workers alone.
- * 0 where a speed is not known, where nodes share a host, or where there is only one. */
+/* Seconds a byte that no plan can go below: each host with workers sends and receives it once at the least. Among workers alone, whose
+ * trees span n hosts, 2 (n - 1) times together; with servers, these share in it. 0 where a speed is not known, or one host has all
+ * workers. */
 static double bound(const struct planning *p, double efficiency) {
   const struct fabric *f = &p->fabric;
-  double slowest = 0, n = f->workers;
-  if (p->hosts < p->nodes || f->workers < 2) return 0;
-  for (uint32_t w = 0; w < f->workers; w++) {
-    double speed = f->link[f->node[w].host].bytes_per_s;
+  double slowest = INFINITY, sum = 0, n = 0;
+  for (uint32_t i = 0; i < p->nodes; i++) {
+    uint32_t node = p->by_host[i], host = p->host_link[node];
+    /* the first of a host is a worker where it has one */
+    if (node >= f->workers || (i > 0 && p->host_link[p->by_host[i - 1]] == host)) continue;
+    double speed = f->link[host].bytes_per_s;
     if (speed <= 0) return 0;
-    slowest = MAX_OF(slowest, 1 / (speed * efficiency));
+    slowest = MIN_OF(slowest, speed);
+    sum += speed;
+    n++;
   }
-  return f->servers != 0 ? slowest : slowest * 2 * (n - 1) / n;
+  if (n < 2) return 0;
+  double once = 1 / (slowest * efficiency);
+  return f->servers != 0 ? once : MAX_OF(once, 2 * (n - 1) / (sum * efficiency));
 }
 
 /* What each forest is predicted to take, so that the ranks can hold their times against it; only an automatic plan changes by them. */

@@ -1,0 +1,113 @@
+/* What the coordinator makes of a host: the nodes' own words, and those of a description. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "control/coord.h"
+#include "tests/lib/topotext.h"
+
+#define G (1000000000ull / 8)
+
+static struct coordinator coordinator;
+static struct log logger;
+static struct topo topo;
+static struct seat seats[8];
+static struct control_node nodes[8];
+static struct group group;
+static char said[4096];
+
+static void on_line(void *user, agg_log_level_t level, const char *line) {
+  (void)level, (void)user;
+  (void)snprintf(said, sizeof said, "%s", line);
+}
+
+/* A rank for each word, on the host of that name; they have no ports yet. description: NULL, there is none. */
+static void begin(const char *hosts, const char *description) {
+  static struct control_address shm = {.transport = "shm"};
+  static char plan[] = "";
+  uint32_t n = 0;
+  memset(nodes, 0, sizeof nodes);
+  for (int used; sscanf(hosts, " %63s%n", nodes[n].host, &used) == 1; hosts += used, n++) {
+    nodes[n].reactors = nodes[n].rails = nodes[n].n_addresses = 1;
+    nodes[n].addresses = &shm;
+  }
+  log_init(&logger, AGG_LOG_INFO, on_line, NULL);
+  coordinator = (struct coordinator){.topo_name = "FILE", .log = &logger};
+  cost_init(&coordinator.cost);
+  if (description != NULL) {
+    topotext_parse(description, &topo);
+    coordinator.topo = &topo;
+  }
+  group = (struct group){.c = &coordinator, .size = n, .plan = plan, .seats = seats, .setup = {.n_nodes = n, .nodes = nodes}};
+}
+
+static void add_port(uint32_t node, const char *name, uint64_t gbits, uint8_t by_pcie) {
+  struct control_port *p = &nodes[node].ports[nodes[node].n_ports++];
+  *p = (struct control_port){.bytes_per_s = gbits * G, .by_pcie = by_pcie};
+  (void)snprintf(p->name, sizeof p->name, "%s", name);
+}
+
+/* The bound is that of hosts which move so much together while a byte of the operation takes its way; 0: there is none. */
+static void expect_bound(double gbits) {
+  agg_error_t err = {0};
+  said[0] = '\0';
+  ck_assert_msg(planning_make(&group, &err) == AGG_OK, "%s", err.text);
+  double payload = group.setup.plan.bound * gbits * G; /* the line also carries headers */
+  ck_assert_msg(gbits == 0 ? group.setup.plan.bound == 0 : payload > 1 && payload < 1.1, "%g of %g Gbit/s", payload, gbits);
+  plan_fini(&group.setup.plan);
+  if (coordinator.topo != NULL) topo_fini(&topo);
+  coordinator.topo = NULL;
+}
+
+/* ---- the bound ------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* A slow NIC has to send and to receive each byte once; what else a plan moves, the others may. */
+START_TEST(unequal_hosts) {
+  begin("a b c d", NULL);
+  add_port(0, "x", 8, 1);
+  for (uint32_t i = 1; i < 4; i++) add_port(i, "x", 100, 0);
+  expect_bound(8);
+}
+END_TEST
+
+START_TEST(equal_hosts) {
+  begin("a b c d", NULL);
+  for (uint32_t i = 0; i < 4; i++) add_port(i, "x", 90, 0);
+  expect_bound(60);
+}
+END_TEST
+
+/* Nearly equal ones cannot relieve the slowest of all that it had to do among its like: 6 over 380 is more than 1 over 80. */
+START_TEST(nearly_equal_hosts) {
+  begin("a b c d", NULL);
+  add_port(0, "x", 80, 0);
+  for (uint32_t i = 1; i < 4; i++) add_port(i, "x", 100, 0);
+  expect_bound(380.0 / 6);
+}
+END_TEST
+
+/* Among themselves the ranks of a host need no NIC. */
+START_TEST(ranks_that_share_hosts) {
+  begin("a b a b", NULL);
+  for (uint32_t i = 0; i < 4; i++) add_port(i, i < 2 ? "x" : "y", 50, 0);
+  expect_bound(100);
+  begin("a a a", NULL);
+  for (uint32_t i = 0; i < 3; i++) add_port(i, "x", 50, 0);
+  expect_bound(0);
+}
+END_TEST
+
+Suite *make_suite(void);
+Suite *make_suite(void) {
+  Suite *s = suite_create("planning");
+  TCase *c = tcase_create("planning");
+  tcase_add_test(c, unequal_hosts);
+  tcase_add_test(c, equal_hosts);
+  tcase_add_test(c, nearly_equal_hosts);
+  tcase_add_test(c, ranks_that_share_hosts);
+  suite_add_tcase(s, c);
+  return s;
+}
