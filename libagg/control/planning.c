@@ -75,25 +75,45 @@ static int same_host(const struct control_node *a, const struct control_node *b)
   return strcmp(a->host, b->host) == 0 && a->place == b->place && has_transport(a, "shm") && has_transport(b, "shm");
 }
 
+struct host_ports {
+  const struct control_port *list[64];
+  uint32_t n;
+};
+
+/* What a node says of a port is its part of what PCIe lets through to the ports that it uses: of several nodes' words the smallest counts.
+ */
+static void see_port(struct host_ports *seen, const struct control_port *port) {
+  uint32_t k = 0;
+  while (k < seen->n && strcmp(seen->list[k]->name, port->name) != 0) k++;
+  if (k == ARRAY_LEN(seen->list)) return;
+  if (k == seen->n) {
+    seen->list[seen->n++] = port;
+  } else if (seen->list[k]->bytes_per_s == 0 || (port->bytes_per_s != 0 && port->bytes_per_s < seen->list[k]->bytes_per_s)) {
+    seen->list[k] = port;
+  }
+}
+
 /* All ways out of the host that its nodes use, each once; unknown where one of them is, or where there is none. */
 static struct fabric_topo_rate host_speed(const struct control_node *nodes, const uint32_t *list, uint32_t n) {
   static const struct fabric_topo_rate unknown = {.bytes_per_s = FABRIC_UNKNOWN};
-  const struct control_port *seen[64];
+  struct host_ports seen = {.n = 0};
   struct fabric_topo_rate all = {0};
-  uint32_t n_seen = 0;
+  double most = 0; /* that a node has by itself: so much the host has, whatever the others' parts are */
   for (uint32_t i = 0; i < n; i++) {
+    double own = 0;
     for (uint32_t p = 0; p < nodes[list[i]].n_ports; p++) {
-      const struct control_port *port = &nodes[list[i]].ports[p];
-      uint32_t k = 0;
-      while (k < n_seen && strcmp(seen[k]->name, port->name) != 0) k++;
-      if (k < n_seen || n_seen == ARRAY_LEN(seen)) continue;
-      if (port->bytes_per_s == 0) return unknown;
-      seen[n_seen++] = port;
-      all.bytes_per_s += (double)port->bytes_per_s;
-      all.by_pcie |= port->by_pcie;
+      see_port(&seen, &nodes[list[i]].ports[p]);
+      own += (double)nodes[list[i]].ports[p].bytes_per_s;
     }
+    most = MAX_OF(most, own);
   }
-  return n_seen > 0 ? all : unknown;
+  for (uint32_t k = 0; k < seen.n; k++) {
+    if (seen.list[k]->bytes_per_s == 0) return unknown;
+    all.bytes_per_s += (double)seen.list[k]->bytes_per_s;
+    all.by_pcie |= seen.list[k]->by_pcie;
+  }
+  all.bytes_per_s = MAX_OF(all.bytes_per_s, most);
+  return seen.n > 0 ? all : unknown;
 }
 
 static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uint32_t *link, agg_error_t *err) {

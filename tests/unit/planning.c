@@ -100,6 +100,40 @@ START_TEST(ranks_that_share_hosts) {
 }
 END_TEST
 
+/* ---- what ranks of a host say of its ports ----------------------------------------------------------------------------------------------
+ */
+
+struct words {
+  const char *what;
+  struct {
+    const char *port;
+    uint64_t gbits;
+    uint8_t by_pcie;
+  } a[3], b[3]; /* of two ranks */
+  double gbits;
+};
+
+static const struct words WORDS[] = {
+    {"ports of their own", {{"x", 200, 0}}, {{"y", 100, 0}}, 300},
+    {"the same port", {{"x", 200, 0}}, {{"x", 200, 0}}, 200},
+    {"one has the port alone and the other shares PCIe between two", {{"x", 200, 0}}, {{"x", 126, 1}, {"y", 126, 1}}, 252},
+    {"what one rank gets, the host has", {{"x", 150, 1}, {"y", 150, 1}, {"z", 150, 1}}, {{"x", 126, 1}, {"y", 126, 1}}, 450},
+    {"one of them knows the speed", {{"x", 0, 0}}, {{"x", 100, 0}}, 100},
+    {"none of them knows it", {{"x", 0, 0}, {"y", 100, 0}}, {{"x", 0, 0}}, 0},
+};
+
+/* Whichever of them comes first. */
+START_TEST(ports_of_two_ranks) {
+  const struct words *w = &WORDS[_i / 2];
+  uint32_t first = _i % 2;
+  begin("h h fast", NULL);
+  for (uint32_t i = 0; i < 3 && w->a[i].port != NULL; i++) add_port(first, w->a[i].port, w->a[i].gbits, w->a[i].by_pcie);
+  for (uint32_t i = 0; i < 3 && w->b[i].port != NULL; i++) add_port(1 - first, w->b[i].port, w->b[i].gbits, w->b[i].by_pcie);
+  add_port(2, "x", 4000, 0);
+  expect_bound(w->gbits);
+}
+END_TEST
+
 Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("planning");
@@ -108,6 +142,7 @@ Suite *make_suite(void) {
   tcase_add_test(c, equal_hosts);
   tcase_add_test(c, nearly_equal_hosts);
   tcase_add_test(c, ranks_that_share_hosts);
+  tcase_add_loop_test(c, ports_of_two_ranks, 0, 2 * (int)ARRAY_LEN(WORDS));
   suite_add_tcase(s, c);
   return s;
 }
