@@ -116,6 +116,15 @@ static struct fabric_topo_rate host_speed(const struct control_node *nodes, cons
   return seen.n > 0 ? all : unknown;
 }
 
+/* What is described counts, and what it leaves out the nodes say. Links of PCIe limit whoever has seen them: most descriptions are silent
+ * about them. */
+static struct fabric_topo_rate described_speed(struct fabric_topo_rate described, struct fabric_topo_rate said) {
+  if (said.bytes_per_s == FABRIC_UNKNOWN) return described;
+  if (described.bytes_per_s != FABRIC_UNKNOWN) return said.by_pcie && said.bytes_per_s < described.bytes_per_s ? said : described;
+  double most = described.pcie_bytes_per_s;
+  return most > 0 && most < said.bytes_per_s ? (struct fabric_topo_rate){.bytes_per_s = most, .by_pcie = 1} : said;
+}
+
 static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uint32_t *link, agg_error_t *err) {
   const struct topo_switch *s = &t->switches[at];
   uint32_t parent = FABRIC_CORE;
@@ -137,7 +146,7 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
   const struct topo *t = p->g->c->topo;
   const struct control_node *nodes = p->g->setup.nodes;
   const char *name = nodes[list[0]].host;
-  struct fabric_topo_rate speed = {.bytes_per_s = FABRIC_UNKNOWN};
+  struct fabric_topo_rate speed = host_speed(nodes, list, n);
   uint32_t parent = FABRIC_CORE, link;
   int rc = AGG_OK;
   if (t != NULL) {
@@ -146,14 +155,14 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
     if (at == TOPO_NONE)
       return err_set(err, AGG_EINVAL, "%s: it describes no host %s, where %s is: add it, or plan without the description (AGG_TOPO)",
                      p->g->c->topo_name, name, group_name(p->g, list[0], node, sizeof node));
-    speed = fabric_topo_speed(topo_machine_of(t, at));
+    speed = described_speed(fabric_topo_speed(topo_machine_of(t, at)), speed);
     if (t->hosts[at].on != TOPO_NONE) rc = add_switch(p, t, t->hosts[at].on, &parent, err);
   }
-  if (speed.bytes_per_s == FABRIC_UNKNOWN) speed = host_speed(nodes, list, n);
   if (rc == AGG_OK) rc = fabric_add_link(&p->fabric, FABRIC_LINK_HOST, parent, name, speed.bytes_per_s, &link, err);
   if (rc != AGG_OK) return rc;
   struct fabric_link *l = &p->fabric.link[link];
   l->by_pcie = speed.by_pcie;
+  l->pcie_bytes_per_s = speed.pcie_bytes_per_s;
   l->memory_bytes_per_s = FABRIC_UNKNOWN;
   for (uint32_t i = 0; i < n; i++) {
     p->host_link[list[i]] = link;

@@ -134,6 +134,37 @@ START_TEST(ports_of_two_ranks) {
 }
 END_TEST
 
+/* ---- a description and what ranks say -------------------------------------------------------------------------------------------------
+ */
+
+#define FAST "host fast\nnic x speed=4000G\n"
+
+static const struct {
+  const char *description;
+  uint64_t gbits; /* the rank's word of its port */
+  uint8_t by_pcie;
+  double host;
+  int pcie; /* it limits */
+} DESCRIBED[] = {
+    {"topo 1\nhost h\nnic x speed=20G\n" FAST, 8, 1, 8, 1},
+    {"topo 1\nhost h\nnic x speed=5G\n" FAST, 8, 1, 5, 0},
+    {"topo 1\nhost h\nnic x speed=10G pcie=6G\n" FAST, 8, 1, 6, 1},
+    {"topo 1\nhost h\nnic x speed=10G\n" FAST, 1, 0, 10, 0}, /* who writes down a port's speed knows better than a driver */
+    {"topo 1\nhost h\nnic x speed=10G\n" FAST, 0, 0, 10, 0},
+    {"topo 1\nhost h\nnic x pcie=6G\n" FAST, 10, 0, 6, 1},
+    {"topo 1\nhost h\nnic x pcie=6G\n" FAST, 4, 0, 4, 0},
+    {"topo 1\nhost h\nnic x\n" FAST, 8, 1, 8, 1},
+};
+
+START_TEST(described_hosts) {
+  begin("h fast", DESCRIBED[_i].description);
+  add_port(0, "x", DESCRIBED[_i].gbits, DESCRIBED[_i].by_pcie);
+  expect_bound(DESCRIBED[_i].host);
+  ck_assert_msg((strstr(said, "PCIe of h") != NULL) == DESCRIBED[_i].pcie, "%s", said);
+  ck_assert_msg((strstr(said, "NIC of h") != NULL) == !DESCRIBED[_i].pcie, "%s", said);
+}
+END_TEST
+
 Suite *make_suite(void);
 Suite *make_suite(void) {
   Suite *s = suite_create("planning");
@@ -143,6 +174,7 @@ Suite *make_suite(void) {
   tcase_add_test(c, nearly_equal_hosts);
   tcase_add_test(c, ranks_that_share_hosts);
   tcase_add_loop_test(c, ports_of_two_ranks, 0, 2 * (int)ARRAY_LEN(WORDS));
+  tcase_add_loop_test(c, described_hosts, 0, (int)ARRAY_LEN(DESCRIBED));
   suite_add_tcase(s, c);
   return s;
 }
