@@ -49,6 +49,16 @@ static void add_port(uint32_t node, const char *name, uint64_t gbits, uint8_t by
   (void)snprintf(p->name, sizeof p->name, "%s", name);
 }
 
+/* What is predicted of a plan is not below what no plan can go below. */
+static void expect_possible(const struct plan *plan) {
+  for (uint32_t s = 0; s < PLAN_SIZES; s++) {
+    double least = plan->bound * (double)plan_size_bytes(s);
+    for (uint32_t i = 0; i < plan->n_forests; i++)
+      ck_assert_msg(plan->predicted[s][i] > least * 0.999, "size %u, forest %u: %g s, below %g", s, i, (double)plan->predicted[s][i],
+                    least);
+  }
+}
+
 /* The bound is that of hosts which move so much together while a byte of the operation takes its way; 0: there is none. */
 static void expect_bound(double gbits) {
   agg_error_t err = {0};
@@ -56,6 +66,7 @@ static void expect_bound(double gbits) {
   ck_assert_msg(planning_make(&group, &err) == AGG_OK, "%s", err.text);
   double payload = group.setup.plan.bound * gbits * G; /* the line also carries headers */
   ck_assert_msg(gbits == 0 ? group.setup.plan.bound == 0 : payload > 1 && payload < 1.1, "%g of %g Gbit/s", payload, gbits);
+  expect_possible(&group.setup.plan);
   plan_fini(&group.setup.plan);
   if (coordinator.topo != NULL) topo_fini(&topo);
   coordinator.topo = NULL;
