@@ -353,20 +353,29 @@ static uint32_t devices_below(const struct topo_machine *m, const char *bridge, 
   *fastest = 0;
   for (uint32_t i = 0; i < m->n_nics + m->n_gpus; i++) {
     const struct topo_place *p = i < m->n_nics ? &m->nics[i].place : &m->gpus[i - m->n_nics].place;
-    if (strstr(p->path, bridge) == NULL) continue;
+    if (!topo_path_has(p->path, bridge)) continue;
     n++;
     *fastest = MAX_OF(*fastest, p->pcie);
   }
   return n;
 }
 
-/* Those that several NICs and GPUs share, and those slower than the only one's own link: no other can limit. */
+static int has_bridge(const struct topo_machine *m, const char *pci) {
+  for (uint32_t i = 0; i < m->n_bridges; i++) {
+    if (strcmp(m->bridges[i].pci, pci) == 0) return 1;
+  }
+  return 0;
+}
+
+/* Those that several NICs and GPUs share, and those slower than the only one's own link: no other can limit. Of two with one address, which
+ * only an XML that was changed has, the first. */
 static int keep_bridges(struct seen *s, agg_error_t *err) {
   for (uint32_t i = 0; i < s->n_bridges; i++) {
     const struct topo_bridge *b = &s->bridges[i];
     uint64_t fastest;
     uint32_t below = devices_below(&s->m, b->pci, &fastest);
     if (below == 0 || (below == 1 && fastest != 0 && b->pcie >= fastest)) continue;
+    if (has_bridge(&s->m, b->pci)) continue;
     if (s->m.n_bridges == TOPO_DEVICES_MAX) {
       topo_note(&s->t, "more than %u PCIe bridges that can limit: the others are left out", TOPO_DEVICES_MAX);
       break;

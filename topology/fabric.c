@@ -175,6 +175,8 @@ static void assume_links(struct fabric *f, const struct cost *cost) {
     if (l->bytes_per_s == FABRIC_UNKNOWN) {
       l->bytes_per_s = l->kind == FABRIC_LINK_HOST ? cost->nic : 0;
       f->assumed |= l->kind == FABRIC_LINK_HOST ? FABRIC_ASSUMED_RATE : FABRIC_ASSUMED_SWITCH;
+      l->by_pcie = l->pcie_bytes_per_s > 0 && l->pcie_bytes_per_s < l->bytes_per_s;
+      if (l->by_pcie) l->bytes_per_s = l->pcie_bytes_per_s;
     }
     if (l->memory_bytes_per_s == FABRIC_UNKNOWN) {
       l->memory_bytes_per_s = cost->memory;
@@ -277,7 +279,7 @@ static int check_link(const struct fabric *f, uint32_t i, agg_error_t *err) {
     return err_set(err, AGG_EINVAL, "fabric: link %u (%s) has parent %u: expected a smaller number", i, l->name, l->parent);
   if (f->link[l->parent].kind == FABRIC_LINK_HOST)
     return err_set(err, AGG_EINVAL, "fabric: %s hangs on host %s: expected a switch or the core", l->name, f->link[l->parent].name);
-  if (!rate_ok(l->bytes_per_s) || !rate_ok(l->memory_bytes_per_s))
+  if (!rate_ok(l->bytes_per_s) || !rate_ok(l->memory_bytes_per_s) || !rate_ok(l->pcie_bytes_per_s))
     return err_set(err, AGG_EINVAL, "fabric: %s has %g bytes/s and memory of %g: expected rates, 0 for no limit, or unknown", l->name,
                    l->bytes_per_s, l->memory_bytes_per_s);
   return AGG_OK;

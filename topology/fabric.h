@@ -38,6 +38,7 @@ struct fabric_link {
   char name[FABRIC_NAME_MAX];
   /* of a host */
   uint8_t by_pcie;           /* bytes_per_s is what its PCIe links let through, less than its NICs have */
+  double pcie_bytes_per_s;   /* while bytes_per_s is unknown: the most that its PCIe links let through; 0: no limit */
   double memory_bytes_per_s; /* read and written by copies and sums of all its processes together; 0: no limit */
   uint32_t cores;            /* that its processes share; 0: unknown (one a node is assumed) */
 };

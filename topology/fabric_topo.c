@@ -1,6 +1,7 @@
 /* The fabric of a described cluster. Guesses nothing: what the description does not say stays unknown in the fabric. */
 #include "topology/fabric_topo.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -44,12 +45,12 @@ struct fabric_topo_rate fabric_topo_speed(const struct topo_machine *machine) {
   double want[TOPO_DEVICES_MAX] = {0}, sum = 0;
   for (uint32_t i = 0; i < machine->n_nics; i++) {
     if (!fabric_topo_carries(machine, &machine->nics[i])) continue;
-    if (machine->nics[i].speed == 0) return unknown;
-    want[i] = (double)machine->nics[i].speed;
+    want[i] = machine->nics[i].speed != 0 ? (double)machine->nics[i].speed : INFINITY;
     sum += want[i];
   }
   if (sum <= 0) return unknown;
   double flow = pcie_flow(machine, want);
+  if (isinf(sum)) return (struct fabric_topo_rate){.bytes_per_s = FABRIC_UNKNOWN, .pcie_bytes_per_s = isinf(flow) ? 0 : flow};
   return (struct fabric_topo_rate){.bytes_per_s = flow, .by_pcie = flow < sum};
 }
 
@@ -68,6 +69,7 @@ static int add_host(struct making *m, uint32_t at, agg_error_t *err) {
   if (rc == AGG_OK) rc = fabric_add_link(&m->f, FABRIC_LINK_HOST, parent, h->name, rate.bytes_per_s, &m->of_host[at], err);
   if (rc != AGG_OK) return rc;
   m->f.link[m->of_host[at]].by_pcie = rate.by_pcie;
+  m->f.link[m->of_host[at]].pcie_bytes_per_s = rate.pcie_bytes_per_s;
   for (uint32_t i = 0; i < machine->n_numa; i++) m->f.link[m->of_host[at]].cores += machine->numa[i].n_cores;
   m->f.rails = MAX_OF(m->f.rails, count_rails(machine));
   if (!rdma_is_there(machine)) m->f.transport = FABRIC_TCP;

@@ -18,8 +18,9 @@ int fabric_from_topo(struct fabric *f, const struct topo *t, agg_error_t *err);
 int fabric_topo_carries(const struct topo_machine *machine, const struct topo_nic *nic);
 
 struct fabric_topo_rate {
-  double bytes_per_s; /* FABRIC_UNKNOWN where a NIC is of unknown speed, or there is none */
-  uint8_t by_pcie;    /* it is less than the NICs have: the PCIe links limit */
+  double bytes_per_s;      /* FABRIC_UNKNOWN where a NIC is of unknown speed, or there is none */
+  uint8_t by_pcie;         /* it is less than the NICs have: the PCIe links limit */
+  double pcie_bytes_per_s; /* where it is unknown: what the PCIe links let through, however fast those NICs are; 0: no limit is known */
 };
 /* Of all NICs that carry together, through the machine's PCIe links (pcie.h). */
 struct fabric_topo_rate fabric_topo_speed(const struct topo_machine *machine);

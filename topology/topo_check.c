@@ -84,6 +84,26 @@ static int nic_ok(const struct topo_machine *m, const struct topo_nic *n) {
 
 static int bridge_ok(const struct topo_bridge *b) { return topo_pci_ok(b->pci) && b->pcie != 0 && speed_ok(b->pcie); }
 
+/* A mistyped address would leave a link without its limit and nobody would notice. */
+static int bridge_is_used(const struct topo_machine *m, const char *pci) {
+  for (uint32_t i = 0; i < m->n_nics; i++) {
+    if (topo_path_has(m->nics[i].place.path, pci)) return 1;
+  }
+  for (uint32_t i = 0; i < m->n_gpus; i++) {
+    if (topo_path_has(m->gpus[i].place.path, pci)) return 1;
+  }
+  return 0;
+}
+
+static int check_bridge(const struct topo_host *h, const struct topo_machine *m, uint32_t at, uint32_t host, struct topo_fault *fault,
+                        agg_error_t *err) {
+  const struct topo_bridge *b = &m->bridges[at];
+  if (!bridge_ok(b)) return FAULT(TOPO_NONE, host, "host %s: the description of bridge %u is not valid", h->name, at);
+  if (bridge_is_used(m, b->pci)) return AGG_OK;
+  return FAULT(TOPO_NONE, host, "host %s: bridge %s is in the path of no nic or gpu: correct its address or theirs, or remove it", h->name,
+               b->pci);
+}
+
 static int check_machine(const struct topo *t, uint32_t host, struct topo_fault *fault, agg_error_t *err) {
   const struct topo_host *h = &t->hosts[host];
   const struct topo_machine *m = &t->machines[h->machine];
@@ -97,7 +117,8 @@ static int check_machine(const struct topo *t, uint32_t host, struct topo_fault 
     if (!place_ok(m, &m->gpus[i].place)) return FAULT(TOPO_NONE, host, "host %s: the description of GPU %u is not valid", h->name, i);
   }
   for (uint32_t i = 0; i < m->n_bridges; i++) {
-    if (!bridge_ok(&m->bridges[i])) return FAULT(TOPO_NONE, host, "host %s: the description of bridge %u is not valid", h->name, i);
+    int rc = check_bridge(h, m, i, host, fault, err);
+    if (rc != AGG_OK) return rc;
   }
   return AGG_OK;
 }

@@ -17,6 +17,7 @@ int topo_netdev_ok(const char *netdev); /* fits, and has no blank, / : # = */
 int topo_rdma_ok(const char *rdma);     /* "mlx5_0:1" */
 int topo_pci_ok(const char *pci);       /* "0000:18:00.0" */
 int topo_path_ok(const char *path);     /* "pci0000:15/0000:15:01.0", at most TOPO_BRIDGES_MAX bridges */
+int topo_path_has(const char *path, const char *bridge);
 
 /* Bytes: "512G", "64Gi", "1T", "4096K", or a number. 0, or -1: not a size, or none that can be meant. */
 int topo_memory_parse(const char *text, uint64_t *bytes);

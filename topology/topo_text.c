@@ -1,273 +1,16 @@
 /*
- * Reads the text form, version 1: decides what each line may say and the text of every error in it. A host line opens a block; what it has
+ * Reads the text form, version 1: which lines there may be, in what order, and what becomes of them. A host line opens a block; what it has
  * (numa, nic, gpu, bridge lines) is gathered until the block ends, and becomes one machine for all hosts of the line. Names of switches are
  * looked up at the end, so that lines may come in any order; until then the lines that named them are kept.
  */
 #include <assert.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/util.h"
-#include "topology/topo_internal.h"
-
-enum kind { KIND_SWITCH, KIND_HOST, KIND_NUMA, KIND_NIC, KIND_GPU, KIND_BRIDGE, KIND_COUNT };
-static const char *const KIND_NAMES[KIND_COUNT] = {"switch", "host", "numa", "nic", "gpu", "bridge"};
-
-/* A line that names a switch: `name` is the parent of `count` switches, or what `count` hosts hang on, from `first` on. "": none. */
-struct reference {
-  uint32_t line, first, count;
-  char name[TOPO_NAME_CAP];
-};
-
-struct references {
-  struct reference *list;
-  uint32_t n, cap;
-};
-
-struct parser {
-  struct topo_lines lines;
-  struct topo t;
-  agg_error_t *err;
-  struct references parents, places;
-  uint32_t *switch_lines, *host_lines; /* by index: the line of each */
-  uint32_t cap_switch_lines, cap_host_lines;
-  uint64_t nodes; /* workers and servers so far */
-  /* the line that is being read */
-  struct topo_switch sw;
-  struct topo_host host;
-  int uplink_given;
-  char reference[TOPO_NAME_CAP];
-  /* the block that is open: its hosts, what they have, and the line and NUMA number (TOPO_NONE: unknown) of each device */
-  int open;
-  uint32_t block_first;
-  struct topo_machine m;
-  uint32_t cap_numa, cap_nics, cap_gpus, cap_bridges;
-  uint32_t nic_lines[TOPO_DEVICES_MAX], gpu_lines[TOPO_DEVICES_MAX];
-  struct topo_cpus used; /* the CPUs of the block's NUMA nodes */
-};
-
-#define FAIL_AT(p, at, ...) topo_lines_fail(&(p)->lines, (at), AGG_EINVAL, (p)->err, __VA_ARGS__)
-#define FAIL(p, ...) FAIL_AT(p, (p)->lines.number, __VA_ARGS__)
-/* Puts file and line before a text that a function below has written. */
-#define FAIL_SO(p, rc) topo_lines_fail(&(p)->lines, (p)->lines.number, (rc), (p)->err, "%s", (p)->err->text)
-
-static struct topo_numa *numa_of(struct parser *p) { return &p->m.numa[p->m.n_numa]; }
-static struct topo_nic *nic_of(struct parser *p) { return &p->m.nics[p->m.n_nics]; }
-static struct topo_gpu *gpu_of(struct parser *p) { return &p->m.gpus[p->m.n_gpus]; }
-static struct topo_bridge *bridge_of(struct parser *p) { return &p->m.bridges[p->m.n_bridges]; }
-static struct topo_place *place_of(struct parser *p, enum kind kind) { return kind == KIND_NIC ? &nic_of(p)->place : &gpu_of(p)->place; }
-
-/* ---- values: each sets what its key means. -1: the value is none ------------------------------------------------------------------- */
-
-static int is_unknown(const char *v) { return strcmp(v, "unknown") == 0; }
-
-static int take_number(const char *v, uint32_t max, uint32_t *out) {
-  uint64_t value;
-  if (parse_u64(v, max, &value) != 0) return -1;
-  *out = (uint32_t)value;
-  return 0;
-}
-
-static int take_reference(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return topo_name_ok(v) && str_copy(p->reference, sizeof p->reference, v) ? 0 : -1;
-}
-
-static int take_speed(const char *v, uint64_t *speed) {
-  *speed = 0;
-  return is_unknown(v) ? 0 : topo_speed_parse(v, speed);
-}
-
-/* "400G" each way, or "400G/200G": up, down. */
-static int set_uplink(struct parser *p, enum kind kind, const char *v) {
-  char up[80];
-  (void)kind;
-  if (!str_copy(up, sizeof up, v)) return -1;
-  char *slash = strstr(up, "/s") == NULL ? strchr(up, '/') : NULL; /* of "400Gbit/s" it is none */
-  if (slash != NULL) *slash = '\0';
-  p->uplink_given = 1;
-  if (take_speed(up, &p->sw.up) != 0) return -1;
-  p->sw.down = p->sw.up;
-  return slash != NULL ? take_speed(slash + 1, &p->sw.down) : 0;
-}
-
-static int set_workers(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return take_number(v, TOPO_NODES_MAX, &p->host.workers);
-}
-
-static int set_servers(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return take_number(v, TOPO_NODES_MAX, &p->host.servers);
-}
-
-static int set_memory(struct parser *p, enum kind kind, const char *v) {
-  uint64_t *memory = kind == KIND_HOST ? &p->m.memory : &numa_of(p)->memory;
-  return is_unknown(v) ? 0 : topo_memory_parse(v, memory);
-}
-
-static int set_cpulist(const char *v, char list[TOPO_CPULIST_CAP], uint32_t *count) {
-  struct topo_cpus cpus;
-  if (is_unknown(v)) return 0;
-  if (topo_cpus_parse(v, &cpus) != 0) return -1;
-  *count = topo_cpus_count(&cpus);
-  return topo_cpus_text(&cpus, list);
-}
-
-static int set_cores(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return set_cpulist(v, numa_of(p)->cores, &numa_of(p)->n_cores);
-}
-
-static int set_cpus(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return set_cpulist(v, numa_of(p)->cpus, &numa_of(p)->n_cpus);
-}
-
-static int set_netdev(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  if (is_unknown(v)) return 0;
-  return topo_netdev_ok(v) && str_copy(nic_of(p)->netdev, sizeof nic_of(p)->netdev, v) ? 0 : -1;
-}
-
-static int take_name(const char *v, const char *(*name)(unsigned), unsigned count, uint8_t *out) {
-  for (unsigned i = 0; i < count; i++) {
-    if (strcmp(v, name(i)) == 0) return *out = (uint8_t)i, 0;
-  }
-  return -1;
-}
-
-static int set_link(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return take_name(v, topo_link_name, TOPO_LINK_COUNT, &nic_of(p)->link);
-}
-
-static int set_state(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return take_name(v, topo_state_name, TOPO_STATE_COUNT, &nic_of(p)->state);
-}
-
-static int set_speed(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return take_speed(v, &nic_of(p)->speed);
-}
-
-static int set_rail(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return is_unknown(v) ? 0 : take_number(v, TOPO_NUMBER_MAX, &nic_of(p)->rail);
-}
-
-static int set_gpu_name(struct parser *p, enum kind kind, const char *v) {
-  (void)kind;
-  return topo_name_ok(v) && str_copy(gpu_of(p)->name, sizeof gpu_of(p)->name, v) ? 0 : -1;
-}
-
-/* The number for now; close_block looks it up. */
-static int set_numa(struct parser *p, enum kind kind, const char *v) {
-  return is_unknown(v) ? 0 : take_number(v, TOPO_NUMBER_MAX, &place_of(p, kind)->numa);
-}
-
-static int set_pci(struct parser *p, enum kind kind, const char *v) {
-  struct topo_place *place = place_of(p, kind);
-  if (is_unknown(v)) return 0;
-  return topo_pci_ok(v) && str_copy(place->pci, sizeof place->pci, v) ? 0 : -1;
-}
-
-static int set_path(struct parser *p, enum kind kind, const char *v) {
-  struct topo_place *place = place_of(p, kind);
-  if (is_unknown(v)) return 0;
-  return topo_path_ok(v) && str_copy(place->path, sizeof place->path, v) ? 0 : -1;
-}
-
-static int set_pcie(struct parser *p, enum kind kind, const char *v) {
-  return take_speed(v, kind == KIND_BRIDGE ? &bridge_of(p)->pcie : &place_of(p, kind)->pcie);
-}
-
-#define SPEED "a speed in bit/s from 1M to 100T, like 100G or 2.5G, or unknown"
-#define MEMORY "bytes from 1M to 1P, like 512G, or unknown"
-#define CPULIST "a list of CPU numbers below 8192, like 0-31,64-95, or unknown"
-#define ON(kind) (1u << (kind))
-
-static const struct key {
-  const char *name;
-  unsigned kinds; /* on the lines of which it may stand */
-  int (*set)(struct parser *p, enum kind kind, const char *v);
-  const char *expect;
-} KEYS[] = {
-    {"parent", ON(KIND_SWITCH), take_reference, "the name of the switch above"},
-    {"uplink", ON(KIND_SWITCH), set_uplink, SPEED " (each way; 400G/200G is up and down)"},
-    {"workers", ON(KIND_HOST), set_workers, "a number of worker processes up to 65536"},
-    {"servers", ON(KIND_HOST), set_servers, "a number of server processes up to 65536"},
-    {"switch", ON(KIND_HOST), take_reference, "the name of the switch that the host hangs on"},
-    {"memory", ON(KIND_HOST) | ON(KIND_NUMA), set_memory, MEMORY},
-    {"cores", ON(KIND_NUMA), set_cores, CPULIST},
-    {"cpus", ON(KIND_NUMA), set_cpus, CPULIST},
-    {"netdev", ON(KIND_NIC), set_netdev, "a network device like eth0, of 15 characters at most"},
-    {"link", ON(KIND_NIC), set_link, "ethernet, roce, infiniband, iwarp or unknown"},
-    {"speed", ON(KIND_NIC), set_speed, SPEED},
-    {"state", ON(KIND_NIC), set_state, "up, down or unknown"},
-    {"rail", ON(KIND_NIC), set_rail, "a number up to 65535, or unknown"},
-    {"name", ON(KIND_GPU), set_gpu_name, "a name of letters, digits and . _ -"},
-    {"numa", ON(KIND_NIC) | ON(KIND_GPU), set_numa, "the number of one of the host's NUMA nodes, or unknown"},
-    {"pci", ON(KIND_NIC) | ON(KIND_GPU), set_pci, "a PCI address like 0000:18:00.0, or unknown"},
-    {"path", ON(KIND_NIC) | ON(KIND_GPU), set_path,
-     "the host bridge and at most 12 bridges, from the top, like pci0000:15/0000:15:01.0, or unknown"},
-    {"pcie", ON(KIND_NIC) | ON(KIND_GPU) | ON(KIND_BRIDGE), set_pcie, SPEED},
-};
-
-/* "cores, cpus and memory" */
-static const char *keys_of(enum kind kind, char *buf, size_t cap) {
-  size_t used = 0, left = 0;
-  for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) left += (KEYS[i].kinds & ON(kind)) != 0;
-  for (size_t i = 0; i < ARRAY_LEN(KEYS) && used < cap; i++) {
-    if ((KEYS[i].kinds & ON(kind)) == 0) continue;
-    left--;
-    used += (size_t)snprintf(buf + used, cap - used, "%s%s", KEYS[i].name, left > 1 ? ", " : left == 1 ? " and " : "");
-  }
-  return buf;
-}
-
-/* ---- words of a line --------------------------------------------------------------------------------------------------------------- */
-
-/* The next word, ended in place; NULL: there is none. */
-static char *next_word(char **at) {
-  char *word = *at + strspn(*at, " ");
-  if (*word == '\0') return NULL;
-  char *end = word + strcspn(word, " ");
-  *at = end + (*end != '\0');
-  *end = '\0';
-  return word;
-}
-
-static int set_one(struct parser *p, enum kind kind, char *word, unsigned *seen) {
-  char known[160];
-  char *equals = strchr(word, '=');
-  if (equals == NULL) {
-    return FAIL(p, "\"%.60s\": expected key=value; a %s has %s", word, KIND_NAMES[kind], keys_of(kind, known, sizeof known));
-  }
-  *equals = '\0';
-  for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) {
-    if (strcmp(KEYS[i].name, word) != 0 || (KEYS[i].kinds & ON(kind)) == 0) continue;
-    if (*seen & 1u << i) return FAIL(p, "%s is given twice: remove one of them", word);
-    *seen |= 1u << i;
-    if (KEYS[i].set(p, kind, equals + 1) == 0) return AGG_OK;
-    return FAIL(p, "%s=%.60s: expected %s", word, equals + 1, KEYS[i].expect);
-  }
-  return FAIL(p, "\"%.60s\" is not known: a %s has %s", word, KIND_NAMES[kind], keys_of(kind, known, sizeof known));
-}
-
-static int set_all(struct parser *p, enum kind kind, char *rest) {
-  unsigned seen = 0;
-  _Static_assert(ARRAY_LEN(KEYS) <= 32, "a bit for each");
-  for (char *word; (word = next_word(&rest)) != NULL;) {
-    int rc = set_one(p, kind, word, &seen);
-    if (rc != AGG_OK) return rc;
-  }
-  return AGG_OK;
-}
+#include "topology/topo_parser.h"
 
 /* ---- switches ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -296,7 +39,7 @@ static int add_switch(void *user, const char *name) {
 static int read_switch(struct parser *p, const char *names, char *rest) {
   p->sw = (struct topo_switch){.parent = TOPO_NONE};
   p->uplink_given = 0;
-  int rc = set_all(p, KIND_SWITCH, rest);
+  int rc = topo_keys_read(p, KIND_SWITCH, rest);
   if (rc != AGG_OK) return rc;
   int has_parent = p->reference[0] != '\0';
   if (has_parent && !p->uplink_given) {
@@ -333,7 +76,7 @@ static int add_host(void *user, const char *name) {
 
 static int read_host(struct parser *p, const char *names, char *rest) {
   p->host = (struct topo_host){.machine = TOPO_NONE, .on = TOPO_NONE};
-  int rc = set_all(p, KIND_HOST, rest);
+  int rc = topo_keys_read(p, KIND_HOST, rest);
   if (rc != AGG_OK) return rc;
   p->block_first = p->t.n_hosts;
   p->open = 1;
@@ -365,12 +108,12 @@ static int finish_numa(struct parser *p, struct topo_numa *n) {
 static int read_numa(struct parser *p, const char *name, char *rest) {
   struct topo_numa *n = numa_of(p);
   *n = (struct topo_numa){0};
-  if (take_number(name, TOPO_NUMBER_MAX, &n->number) != 0)
+  if (topo_take_number(name, TOPO_NUMBER_MAX, &n->number) != 0)
     return FAIL(p, "numa %.60s: expected the number of a NUMA node, 0 to %u", name, TOPO_NUMBER_MAX);
   for (uint32_t i = 0; i < p->m.n_numa; i++) {
     if (p->m.numa[i].number == n->number) return FAIL(p, "NUMA node %u is there already in this host: remove one of them", n->number);
   }
-  int rc = set_all(p, KIND_NUMA, rest);
+  int rc = topo_keys_read(p, KIND_NUMA, rest);
   if (rc == AGG_OK) rc = finish_numa(p, n);
   if (rc == AGG_OK) p->m.n_numa++;
   return rc;
@@ -392,7 +135,7 @@ static int read_nic(struct parser *p, const char *name, char *rest) {
   } else {
     return FAIL(p, "nic %.60s: expected an RDMA device and port like mlx5_0:1, or a network device like eth0", name);
   }
-  int rc = set_all(p, KIND_NIC, rest);
+  int rc = topo_keys_read(p, KIND_NIC, rest);
   if (rc == AGG_OK) rc = check_place(p, &n->place);
   if (rc != AGG_OK) return rc;
   if (n->rdma[0] == '\0' && strcmp(n->netdev, name) != 0)
@@ -411,13 +154,13 @@ static int read_gpu(struct parser *p, const char *name, char *rest) {
   struct topo_gpu *g = gpu_of(p);
   *g = (struct topo_gpu){.place.numa = TOPO_NONE};
   p->gpu_lines[p->m.n_gpus] = p->lines.number;
-  if (take_number(name, TOPO_NUMBER_MAX, &g->number) != 0)
+  if (topo_take_number(name, TOPO_NUMBER_MAX, &g->number) != 0)
     return FAIL(p, "gpu %.60s: expected the number of a GPU, 0 to %u", name, TOPO_NUMBER_MAX);
   for (uint32_t i = 0; i < p->m.n_gpus; i++) {
     if (p->m.gpus[i].number == g->number)
       return FAIL(p, "gpu %u is there already in this host (line %u): remove one of them", g->number, p->gpu_lines[i]);
   }
-  int rc = set_all(p, KIND_GPU, rest);
+  int rc = topo_keys_read(p, KIND_GPU, rest);
   if (rc == AGG_OK) rc = check_place(p, &g->place);
   if (rc == AGG_OK) p->m.n_gpus++;
   return rc;
@@ -432,7 +175,7 @@ static int read_bridge(struct parser *p, const char *name, char *rest) {
   for (uint32_t i = 0; i < p->m.n_bridges; i++) {
     if (strcmp(p->m.bridges[i].pci, name) == 0) return FAIL(p, "bridge %s is there already in this host: remove one of them", name);
   }
-  int rc = set_all(p, KIND_BRIDGE, rest);
+  int rc = topo_keys_read(p, KIND_BRIDGE, rest);
   if (rc == AGG_OK) p->m.n_bridges += b->pcie != 0;
   return rc;
 }
@@ -467,8 +210,8 @@ static int close_block(struct parser *p) {
 static int read_part(struct parser *p, enum kind kind, const char *name, char *rest) {
   struct topo_machine *m = &p->m;
   uint32_t n = kind == KIND_NUMA ? m->n_numa : kind == KIND_NIC ? m->n_nics : kind == KIND_GPU ? m->n_gpus : m->n_bridges;
-  if (!p->open) return FAIL(p, "a %s line belongs to a host: put it below the host's line", KIND_NAMES[kind]);
-  if (n == TOPO_DEVICES_MAX) return FAIL(p, "more than %u %s lines in one host", TOPO_DEVICES_MAX, KIND_NAMES[kind]);
+  if (!p->open) return FAIL(p, "a %s line belongs to a host: put it below the host's line", topo_kind_name(kind));
+  if (n == TOPO_DEVICES_MAX) return FAIL(p, "more than %u %s lines in one host", TOPO_DEVICES_MAX, topo_kind_name(kind));
   int rc;
   switch (kind) {
     case KIND_NUMA:
@@ -488,16 +231,16 @@ static int read_part(struct parser *p, enum kind kind, const char *name, char *r
 
 static int read_line(struct parser *p) {
   char *rest = p->lines.line;
-  char *word = next_word(&rest);
+  char *word = topo_next_word(&rest);
   if (word == NULL) return AGG_OK;
   if (strcmp(word, "note") == 0) {
     topo_note(&p->t, "%s", rest);
     return AGG_OK;
   }
   unsigned kind = 0;
-  while (kind < KIND_COUNT && strcmp(word, KIND_NAMES[kind]) != 0) kind++;
+  while (kind < KIND_COUNT && strcmp(word, topo_kind_name(kind)) != 0) kind++;
   if (kind == KIND_COUNT) return FAIL(p, "\"%.60s\" is not known: a line starts with switch, host, numa, nic, gpu, bridge or note", word);
-  char *name = next_word(&rest);
+  char *name = topo_next_word(&rest);
   if (name == NULL || (strchr(name, '=') != NULL && kind != KIND_NIC)) {
     return FAIL(p, "%s%s%.60s: expected a name or number after \"%s\"", word, name != NULL ? " " : "", name != NULL ? name : "", word);
   }
@@ -514,7 +257,7 @@ static int read_version(struct parser *p) {
   if (rc < 0) return rc;
   if (rc == 0) return FAIL_AT(p, 1, "the file is empty: expected \"topo 1\" as its first line");
   char *rest = p->lines.line;
-  const char *word = next_word(&rest), *version = next_word(&rest), *more = next_word(&rest);
+  const char *word = topo_next_word(&rest), *version = topo_next_word(&rest), *more = topo_next_word(&rest);
   if (strcmp(word, "topo") != 0) {
     return FAIL(
         p, "\"%.60s\": expected \"topo 1\" as the first line (for Slurm's topology.conf and hwloc's XML there are options of their own)",

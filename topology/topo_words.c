@@ -67,6 +67,15 @@ int topo_path_ok(const char *path) {
   return *path == '\0';
 }
 
+int topo_path_has(const char *path, const char *bridge) {
+  size_t length = strlen(bridge);
+  while ((path = strchr(path, '/')) != NULL) {
+    path++;
+    if (strncmp(path, bridge, length) == 0 && (path[length] == '/' || path[length] == '\0')) return 1;
+  }
+  return 0;
+}
+
 /* ---- numbers with a unit ----------------------------------------------------------------------------------------------------------- */
 
 /* A speed has at most 9 digits before the point and 9 behind it: in units of 10^-9 that fits 64 bits. */

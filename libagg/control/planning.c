@@ -7,6 +7,7 @@
  */
 #include "planning.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ void planning_topology_free(struct topo *topo) {
 
 struct planning {
   const struct group *g;
-  uint32_t nodes, hosts;
+  uint32_t nodes;
   uint32_t *by_host;     /* nodes, those of a host one after the other */
   uint32_t *host_link;   /* node -> link of its host */
   uint32_t *switch_link; /* switch of the description -> link, 0: not added */
@@ -74,25 +75,54 @@ static int same_host(const struct control_node *a, const struct control_node *b)
   return strcmp(a->host, b->host) == 0 && a->place == b->place && has_transport(a, "shm") && has_transport(b, "shm");
 }
 
+struct host_ports {
+  const struct control_port *list[64];
+  uint32_t n;
+};
+
+/* What a node says of a port is its part of what PCIe lets through to the ports that it uses: of several nodes' words the smallest counts.
+ */
+static void see_port(struct host_ports *seen, const struct control_port *port) {
+  uint32_t k = 0;
+  while (k < seen->n && strcmp(seen->list[k]->name, port->name) != 0) k++;
+  if (k == ARRAY_LEN(seen->list)) return;
+  if (k == seen->n) {
+    seen->list[seen->n++] = port;
+  } else if (seen->list[k]->bytes_per_s == 0 || (port->bytes_per_s != 0 && port->bytes_per_s < seen->list[k]->bytes_per_s)) {
+    seen->list[k] = port;
+  }
+}
+
 /* All ways out of the host that its nodes use, each once; unknown where one of them is, or where there is none. */
 static struct fabric_topo_rate host_speed(const struct control_node *nodes, const uint32_t *list, uint32_t n) {
   static const struct fabric_topo_rate unknown = {.bytes_per_s = FABRIC_UNKNOWN};
-  const struct control_port *seen[64];
+  struct host_ports seen = {.n = 0};
   struct fabric_topo_rate all = {0};
-  uint32_t n_seen = 0;
+  double most = 0; /* that a node has by itself: so much the host has, whatever the others' parts are */
   for (uint32_t i = 0; i < n; i++) {
+    double own = 0;
     for (uint32_t p = 0; p < nodes[list[i]].n_ports; p++) {
-      const struct control_port *port = &nodes[list[i]].ports[p];
-      uint32_t k = 0;
-      while (k < n_seen && strcmp(seen[k]->name, port->name) != 0) k++;
-      if (k < n_seen || n_seen == ARRAY_LEN(seen)) continue;
-      if (port->bytes_per_s == 0) return unknown;
-      seen[n_seen++] = port;
-      all.bytes_per_s += (double)port->bytes_per_s;
-      all.by_pcie |= port->by_pcie;
+      see_port(&seen, &nodes[list[i]].ports[p]);
+      own += (double)nodes[list[i]].ports[p].bytes_per_s;
     }
+    most = MAX_OF(most, own);
   }
-  return n_seen > 0 ? all : unknown;
+  for (uint32_t k = 0; k < seen.n; k++) {
+    if (seen.list[k]->bytes_per_s == 0) return unknown;
+    all.bytes_per_s += (double)seen.list[k]->bytes_per_s;
+    all.by_pcie |= seen.list[k]->by_pcie;
+  }
+  all.bytes_per_s = MAX_OF(all.bytes_per_s, most);
+  return seen.n > 0 ? all : unknown;
+}
+
+/* What is described counts, and what it leaves out the nodes say. Links of PCIe limit whoever has seen them: most descriptions are silent
+ * about them. */
+static struct fabric_topo_rate described_speed(struct fabric_topo_rate described, struct fabric_topo_rate said) {
+  if (said.bytes_per_s == FABRIC_UNKNOWN) return described;
+  if (described.bytes_per_s != FABRIC_UNKNOWN) return said.by_pcie && said.bytes_per_s < described.bytes_per_s ? said : described;
+  double most = described.pcie_bytes_per_s;
+  return most > 0 && most < said.bytes_per_s ? (struct fabric_topo_rate){.bytes_per_s = most, .by_pcie = 1} : said;
 }
 
 static int add_switch(struct planning *p, const struct topo *t, uint32_t at, uint32_t *link, agg_error_t *err) {
@@ -116,7 +146,7 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
   const struct topo *t = p->g->c->topo;
   const struct control_node *nodes = p->g->setup.nodes;
   const char *name = nodes[list[0]].host;
-  struct fabric_topo_rate speed = {.bytes_per_s = FABRIC_UNKNOWN};
+  struct fabric_topo_rate speed = host_speed(nodes, list, n);
   uint32_t parent = FABRIC_CORE, link;
   int rc = AGG_OK;
   if (t != NULL) {
@@ -125,14 +155,14 @@ static int add_host(struct planning *p, const uint32_t *list, uint32_t n, agg_er
     if (at == TOPO_NONE)
       return err_set(err, AGG_EINVAL, "%s: it describes no host %s, where %s is: add it, or plan without the description (AGG_TOPO)",
                      p->g->c->topo_name, name, group_name(p->g, list[0], node, sizeof node));
-    speed = fabric_topo_speed(topo_machine_of(t, at));
+    speed = described_speed(fabric_topo_speed(topo_machine_of(t, at)), speed);
     if (t->hosts[at].on != TOPO_NONE) rc = add_switch(p, t, t->hosts[at].on, &parent, err);
   }
-  if (speed.bytes_per_s == FABRIC_UNKNOWN) speed = host_speed(nodes, list, n);
   if (rc == AGG_OK) rc = fabric_add_link(&p->fabric, FABRIC_LINK_HOST, parent, name, speed.bytes_per_s, &link, err);
   if (rc != AGG_OK) return rc;
   struct fabric_link *l = &p->fabric.link[link];
   l->by_pcie = speed.by_pcie;
+  l->pcie_bytes_per_s = speed.pcie_bytes_per_s;
   l->memory_bytes_per_s = FABRIC_UNKNOWN;
   for (uint32_t i = 0; i < n; i++) {
     p->host_link[list[i]] = link;
@@ -152,7 +182,6 @@ static int add_hosts(struct planning *p, agg_error_t *err) {
     while (next < p->nodes && same_host(&nodes[p->by_host[first]], &nodes[p->by_host[next]])) next++;
     int rc = add_host(p, p->by_host + first, next - first, err);
     if (rc != AGG_OK) return rc;
-    p->hosts++;
   }
   return AGG_OK;
 }
@@ -199,18 +228,25 @@ static void say_why(const struct group *g, const struct plan_request *r) {
   explain_fini(&e);
 }
 
-/* Seconds a byte that the slowest NIC needs at the least: each byte out and in once with servers, 2 (n - 1) / n of it among workers alone.
- * 0 where a speed is not known, where nodes share a host, or where there is only one. */
+/* Seconds a byte that no plan can go below: each host with workers sends and receives it once at the least. Among workers alone, whose
+ * trees span n hosts, 2 (n - 1) times together; with servers, these share in it. 0 where a speed is not known, or one host has all
+ * workers. */
 static double bound(const struct planning *p, double efficiency) {
   const struct fabric *f = &p->fabric;
-  double slowest = 0, n = f->workers;
-  if (p->hosts < p->nodes || f->workers < 2) return 0;
-  for (uint32_t w = 0; w < f->workers; w++) {
-    double speed = f->link[f->node[w].host].bytes_per_s;
+  double slowest = INFINITY, sum = 0, n = 0;
+  for (uint32_t i = 0; i < p->nodes; i++) {
+    uint32_t node = p->by_host[i], host = p->host_link[node];
+    /* the first of a host is a worker where it has one */
+    if (node >= f->workers || (i > 0 && p->host_link[p->by_host[i - 1]] == host)) continue;
+    double speed = f->link[host].bytes_per_s;
     if (speed <= 0) return 0;
-    slowest = MAX_OF(slowest, 1 / (speed * efficiency));
+    slowest = MIN_OF(slowest, speed);
+    sum += speed;
+    n++;
   }
-  return f->servers != 0 ? slowest : slowest * 2 * (n - 1) / n;
+  if (n < 2) return 0;
+  double once = 1 / (slowest * efficiency);
+  return f->servers != 0 ? once : MAX_OF(once, 2 * (n - 1) / (sum * efficiency));
 }
 
 /* What each forest is predicted to take, so that the ranks can hold their times against it; only an automatic plan changes by them. */

@@ -86,6 +86,7 @@ static unsigned meaning_of(int option) {
     case OPTION_OP:
     case OPTION_SIZE:
     case OPTION_TRANSPORT:
+    case OPTION_MEMORY:
     case OPTION_PLAN:
     case OPTION_LANES:
     case OPTION_WINDOW:

@@ -205,6 +205,18 @@ START_TEST(bridges_that_can_limit) {
 }
 END_TEST
 
+/* hwloc takes it from an XML that was changed. */
+START_TEST(two_bridges_of_one_address) {
+  struct topo t;
+  discover(&(struct discover_options){.xml = DATA "dgx.xml"}, &t);
+  uint32_t before = topo_machine_of(&t, 0)->n_bridges;
+  topo_fini(&t);
+  discover_changed(DATA "dgx.xml", "pci_busid=\"0000:16:00.0\" pci_type=\"0604", "pci_busid=\"0000:15:01.0\" pci_type=\"0604", &t);
+  ck_assert_uint_eq(topo_machine_of(&t, 0)->n_bridges, before - 1);
+  topo_fini(&t);
+}
+END_TEST
+
 /* ---- this machine ------------------------------------------------------------------------------------------------------------------ */
 
 START_TEST(this_machine) {
@@ -336,6 +348,7 @@ Suite *make_suite(void) {
   tcase_add_test(recorded, what_a_machine_does_not_tell_is_said);
   tcase_add_test(recorded, a_link_of_which_nothing_is_known_is_said);
   tcase_add_test(recorded, bridges_that_can_limit);
+  tcase_add_test(recorded, two_bridges_of_one_address);
   tcase_add_test(recorded, this_machine);
   tcase_add_test(recorded, cores_outside_the_binding_are_left_out);
   suite_add_tcase(suite, recorded);

@@ -117,7 +117,7 @@ START_TEST(pcie_limits_a_host) {
 }
 END_TEST
 
-/* A link cannot make a port's unknown speed known; one that is down does not count. */
+/* A link cannot make a port's unknown speed known, but it is a limit of it; one that is down does not count. */
 START_TEST(pcie_of_what_does_not_carry) {
   struct topo_nic n[] = {nic("mlx5_0:1", "", 100, TOPO_UP), nic("mlx5_1:1", "", 100, TOPO_DOWN)};
   struct topo_machine m = {.n_nics = 2, .nics = n};
@@ -127,6 +127,44 @@ START_TEST(pcie_of_what_does_not_carry) {
   ck_assert(fabric_topo_speed(&m).bytes_per_s == 50 && fabric_topo_speed(&m).by_pcie);
   n[0].speed = 0;
   ck_assert(fabric_topo_speed(&m).bytes_per_s == FABRIC_UNKNOWN && !fabric_topo_speed(&m).by_pcie);
+  ck_assert_double_eq(fabric_topo_speed(&m).pcie_bytes_per_s, 50);
+  n[1].state = TOPO_UP;
+  ck_assert_double_eq(fabric_topo_speed(&m).pcie_bytes_per_s, 60);
+  n[1].place.pcie = 0; /* what it adds is its own speed */
+  ck_assert_double_eq(fabric_topo_speed(&m).pcie_bytes_per_s, 150);
+  n[1].speed = 0;
+  ck_assert(fabric_topo_speed(&m).bytes_per_s == FABRIC_UNKNOWN && fabric_topo_speed(&m).pcie_bytes_per_s == 0);
+}
+END_TEST
+
+/* What is assumed for NICs of unknown speed is no more than their PCIe links let through. */
+START_TEST(pcie_limits_what_is_assumed) {
+  static const struct {
+    uint64_t pcie[2];
+    double bytes_per_s;
+    uint8_t by_pcie;
+  } rows[] = {{{1000000000, 2000000000}, 3e9, 1}, {{8000000000, 0}, 10e9, 0}, {{8000000000, 8000000000}, 10e9, 0}};
+  struct topo t;
+  struct fabric f;
+  struct cost cost;
+  char text[64];
+  topo_init(&t);
+  cost_init(&cost);
+  cost.nic = 10e9;
+  uint32_t top = add_switch(&t, "top", TOPO_NONE, 0, 0);
+  struct topo_nic n[] = {nic("mlx5_0:1", "eth0", 0, TOPO_UP), nic("mlx5_1:1", "eth1", 0, TOPO_UP)};
+  n[0].place.pcie = rows[_i].pcie[0];
+  n[1].place.pcie = rows[_i].pcie[1];
+  add_host(&t, "a", top, n, 2, 1, 0);
+  ck_assert_int_eq(fabric_from_topo(&f, &t, NULL), AGG_OK);
+  const struct fabric_link *a = &f.link[f.node[0].host];
+  ck_assert_double_eq(a->bytes_per_s, FABRIC_UNKNOWN);
+  fabric_assume(&f, &cost);
+  ck_assert(a->bytes_per_s == rows[_i].bytes_per_s && a->by_pcie == rows[_i].by_pcie && (f.assumed & FABRIC_ASSUMED_RATE));
+  struct cost_time time = {.what = COST_LINK_UP, .at = f.node[0].host};
+  ck_assert_str_eq(cost_bottleneck(&f, &time, text, sizeof text), rows[_i].by_pcie ? "PCIe of a, out" : "NIC of a, out");
+  fabric_fini(&f);
+  topo_fini(&t);
 }
 END_TEST
 
@@ -168,6 +206,7 @@ Suite *make_suite(void) {
   tcase_add_test(c, rdma_ports_carry_alone);
   tcase_add_test(c, pcie_limits_a_host);
   tcase_add_test(c, pcie_of_what_does_not_carry);
+  tcase_add_loop_test(c, pcie_limits_what_is_assumed, 0, 3);
   tcase_add_test(c, threads_without_a_lane_do_not_count);
   tcase_add_test(c, servers_alone_are_no_cluster);
   suite_add_tcase(s, c);

@@ -55,7 +55,10 @@ START_TEST(cases_by_hand) {
        "nic a speed=200G pci=0000:18:00.0" BELOW("0") " pcie=63G\nnic b speed=200G pci=0000:19:00.0" BELOW(
            "1") " pcie=126G\nbridge 0000:16:00.0 pcie=252G\nbridge 0000:15:01.0 pcie=180G\n",
        180},
-      {"a bridge in no path", "nic a speed=200G pci=0000:18:00.0" BELOW("0") "\nbridge 0000:00:01.0 pcie=2G\n", 200},
+      {"a bridge that is above a GPU only",
+       "nic a speed=200G pci=0000:18:00.0" BELOW(
+           "0") "\ngpu 0 pci=0000:26:00.0 path=pci0000:25/0000:25:01.0\nbridge 0000:25:01.0 pcie=2G\n",
+       200},
       {"two ports of a device share its link",
        "nic m_0:1 speed=100G pci=0000:3b:00.0 pcie=126G\nnic m_1:1 speed=100G pci=0000:3b:00.1 pcie=126G\n", 126},
       {"two ports of a function, too", "nic m_0:1 speed=100G pci=0000:3b:00.0 pcie=126G\nnic m_0:2 speed=100G pci=0000:3b:00.0\n", 126},

@@ -20,6 +20,8 @@ static void expect_dump(const struct topo *t, const char *want) {
 
 /* ---- what is kept ------------------------------------------------------------------------------------------------------------------ */
 
+#define BELOW "nic e pci=0000:17:00.0 path=pci0000:15/0000:15:01.0/0000:16:00.0"
+
 START_TEST(machines_that_are_equal_are_one) {
   struct topo t;
   topotext_parse(
@@ -28,11 +30,12 @@ START_TEST(machines_that_are_equal_are_one) {
   ck_assert_uint_eq(t.hosts[0].machine, t.hosts[1].machine);
   ck_assert_uint_ne(t.hosts[0].machine, t.hosts[2].machine);
   topo_fini(&t);
-  topotext_parse(
-      "topo 1\nhost a\nnic e pcie=2G\nbridge 0000:15:01.0 pcie=2G\nhost b\nnic e pcie=2G\nbridge 0000:15:01.0 pcie=2G\n"
-      "host c\nnic e pcie=4G\nbridge 0000:15:01.0 pcie=2G\nhost d\nnic e pcie=2G\nbridge 0000:15:01.0 pcie=4G\n"
-      "host e\nnic e pcie=2G\nbridge 0000:15:02.0 pcie=2G\nhost f\nnic e pcie=2G\n",
-      &t);
+  topotext_parse("topo 1\nhost a\n" BELOW " pcie=2G\nbridge 0000:15:01.0 pcie=2G\nhost b\n" BELOW
+                 " pcie=2G\nbridge 0000:15:01.0 pcie=2G\n"
+                 "host c\n" BELOW " pcie=4G\nbridge 0000:15:01.0 pcie=2G\nhost d\n" BELOW
+                 " pcie=2G\nbridge 0000:15:01.0 pcie=4G\n"
+                 "host e\n" BELOW " pcie=2G\nbridge 0000:16:00.0 pcie=2G\nhost f\n" BELOW " pcie=2G\n",
+                 &t);
   ck_assert_uint_eq(t.n_machines, 5);
   ck_assert_uint_eq(t.hosts[0].machine, t.hosts[1].machine);
   topo_fini(&t);
@@ -169,8 +172,8 @@ static void expect_fault(struct topo *t, const char *says) {
 /* What no text form can say, but a program. */
 START_TEST(check_finds_what_is_out_of_range) {
   static const char TEXT[] =
-      "topo 1\nswitch s\nswitch r parent=s uplink=1G\nhost a workers=1 switch=r\nnuma 0\nnic eth0 numa=0\ngpu 0 numa=0\n"
-      "bridge 0000:15:01.0 pcie=2G\n";
+      "topo 1\nswitch s\nswitch r parent=s uplink=1G\nhost a workers=1 switch=r\nnuma 0\nnic eth0 numa=0\ngpu 0 numa=0 "
+      "pci=0000:16:00.0 path=pci0000:15/0000:15:01.0\nbridge 0000:15:01.0 pcie=2G\n";
   struct topo t;
   topotext_parse(TEXT, &t);
   ck_assert_int_eq(topo_check(&t, NULL), AGG_OK);

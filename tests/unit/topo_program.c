@@ -89,6 +89,7 @@ static const struct {
     {"plan --workers 4 --pin off", "--pin: it means nothing for plan"},
     {"plan --workers 4 --root x", "--root x: it goes with the machine of --xml"},
     {"--workers 4", "--workers: it means nothing for a machine: did you mean agg-topo plan?"},
+    {"--memory private", "--memory: it means nothing for a machine: did you mean agg-topo plan?"},
     {"cost --xml x", "--xml: it means nothing for cost"},
     {"--pin 3,3", "--pin: \"3,3\": core 3 is given twice"},
     {"--pin some", "--pin: \"some\": expected off, auto, or cores"},

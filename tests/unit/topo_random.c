@@ -62,7 +62,6 @@ static uint32_t random_machine(struct rng *r, struct topo *t) {
   struct topo_gpu gpus[8];
   struct topo_bridge bridges[5];
   struct topo_machine m = {.numa = numa, .nics = nics, .gpus = gpus, .bridges = bridges, .memory = random_memory(r)};
-  m.n_bridges = (uint32_t)rng_below(r, ARRAY_LEN(bridges) + 1);
   m.n_numa = (uint32_t)rng_below(r, ARRAY_LEN(numa) + 1);
   m.n_nics = (uint32_t)rng_below(r, ARRAY_LEN(nics) + 1);
   m.n_gpus = (uint32_t)rng_below(r, ARRAY_LEN(gpus) + 1);
@@ -83,10 +82,13 @@ static uint32_t random_machine(struct rng *r, struct topo *t) {
     if (rng_below(r, 2) == 0) snprintf(gpus[i].name, sizeof gpus[i].name, "GPU-%u.x_y", i);
     random_place(r, m.n_numa, &gpus[i].place);
   }
-  for (uint32_t i = 0; i < m.n_bridges; i++) {
+  for (uint32_t i = 0; i < m.n_nics && m.n_bridges < ARRAY_LEN(bridges); i++) { /* some that are the last above a NIC */
+    const char *last = strrchr(nics[i].place.path, '/');
     uint64_t pcie = random_speed(r);
-    bridges[i] = (struct topo_bridge){.pcie = MAX_OF(pcie, TOPO_SPEED_MIN)};
-    snprintf(bridges[i].pci, sizeof bridges[i].pci, "%04x:00:%02x.0", (unsigned)rng_below(r, 0x20000), i & 0xffu);
+    if (last == NULL || rng_below(r, 2) == 0) continue;
+    struct topo_bridge *b = &bridges[m.n_bridges++];
+    *b = (struct topo_bridge){.pcie = MAX_OF(pcie, TOPO_SPEED_MIN)};
+    str_copy(b->pci, sizeof b->pci, last + 1);
   }
   uint32_t index;
   ck_assert_int_eq(topo_add_machine(t, &m, &index, NULL), AGG_OK);
