@@ -41,6 +41,7 @@ START_TEST(bad_overrides_are_named) {
       {"sum=0", "expected bytes a second"},
       {"sum=fast", "expected bytes a second, like 10GB/s"},
       {"window=1T", "expected bytes, like 512M"},
+      {"window=0", "window is \"0\": expected bytes"},
       {"margin=100", "expected a number"},
       {"mtu=3", "expected a number"},
       {"speed=3", "\"speed\" is unknown"},
