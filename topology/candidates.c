@@ -80,6 +80,29 @@ uint32_t candidate_window(const struct candidates *all, const struct candidate *
   return window_fitting(all, c->children, chunk_bytes, cost_window_wanted(&c->profile[OP_ALLREDUCE], all->lanes, chunk_bytes));
 }
 
+int candidate_gains(const struct candidate *c) {
+  const struct cost_profile *p = &c->profile[OP_ALLREDUCE];
+  int ring = 0;
+  for (uint32_t i = 0; i < p->n_parts; i++) ring |= p->part[i].turns;
+  return ring;
+}
+
+int window_together(const struct candidates *all, const struct forest *const *forests, uint32_t n, uint32_t chunk_bytes, uint32_t wanted,
+                    uint32_t *window, agg_error_t *err) {
+  struct cost_needs needs;
+  int rc = cost_needs(forests, n, &needs, err);
+  if (rc != AGG_OK) return rc;
+  double children = 0, peers = 0;
+  for (uint32_t i = 0; i < fabric_nodes(&all->f); i++) {
+    children = MAX_OF(children, needs.children[i] / (double)all->f.node[i].memory_bytes);
+    peers = MAX_OF(peers, needs.peers[i]);
+  }
+  cost_needs_fini(&needs);
+  int connected = n == 1 || peers * all->lanes * PLAN_PRIORITIES <= all->cost.connections; /* united, it is an upper bound */
+  *window = connected ? window_fitting(all, children, chunk_bytes, wanted) : 0;
+  return AGG_OK;
+}
+
 /* ---- one candidate ---------------------------------------------------------------------------------------------------------------- */
 
 static struct candidate *next(struct candidates *all, unsigned class, uint8_t family, struct forest_spec a, const struct forest_spec *b) {
