@@ -87,6 +87,7 @@ void cost_loads_fini(struct cost_loads *l); /* takes a zeroed one */
 enum cost_resource {
   COST_HOPS = 0, /* nothing but latency */
   COST_FILL,     /* what the first chunks wait for, level by level */
+  COST_TURNS,    /* what a ring's turns take beyond the load, and what is beside it waits for them */
   COST_LINK_UP,
   COST_LINK_DOWN,
   COST_MEMORY, /* of a host */
@@ -163,6 +164,7 @@ struct cost_setting {
 struct cost_time {
   double seconds;
   double hops, load, fill; /* its parts */
+  uint8_t turns;           /* fill is that of a ring's turns */
   uint8_t what;            /* enum cost_resource: the largest of them */
   uint32_t at;             /* link or node */
 };

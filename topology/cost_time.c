@@ -57,10 +57,10 @@ static double trip_of(const struct cost_part *part, double chunk) { return part-
 
 static double trip_factor(const struct cost_part *part) { return part->depth > 1 && !part->turns ? DEEP_TRIP : 1; }
 
-/* When a part is done, and what of it is neither hops nor load; window: its window is what counts. */
+/* When a part is done, and what of it is neither hops nor load; window: its window is what counts; turns: it goes in turns. */
 struct done {
   double seconds, fill;
-  int window;
+  uint8_t window, turns;
 };
 
 /* The time in which the busiest edge can bring its chunks home with so small a window. */
@@ -91,7 +91,9 @@ static struct done part_time(const struct cost_profile *p, const struct cost_par
   double load = p->n_parts == 1 ? all : busy_time(&part->busy, bytes, c->pieces);
   double rounds = MAX_OF(1, part->share * c->chunks / ((double)s->lanes * part->trees)), waits = part->turns ? 1 : turns_of(p, s, c);
   double fill = MAX_OF(0, line_time(&part->first, bytes, c->pieces) - load) * MIN_OF(1, waits / rounds);
-  return add_window(part, load, fill, window_time(part, s, c));
+  struct done d = add_window(part, load, fill, window_time(part, s, c));
+  d.turns = waits > 1;
+  return d;
 }
 
 /*
@@ -108,14 +110,14 @@ static struct done ring_time(const struct cost_profile *p, const struct cost_par
   double chunks = part->trip_share * c->chunks / s->lanes, trip = trip_of(part, c->chunk), beside = 0;
   double levels = busy_time(&part->way[0], bytes, c->pieces) + busy_time(&part->way[1], bytes, c->pieces);
   for (uint32_t i = 0; i < p->n_parts; i++) beside += &p->part[i] != part ? p->part[i].above_workers * bytes : 0;
-  if (chunks <= 0) return (struct done){.seconds = beside + levels};
+  if (chunks <= 0) return (struct done){.seconds = beside + levels, .turns = 1};
   double turns = chunks / s->window, full = floor(turns * (1 + ROUNDING)), rest = MAX_OF(0, turns - full), turn = levels / turns;
   double seconds = full * MAX_OF(trip, turn);
   if (rest > ROUNDING * turns) seconds += MAX_OF(trip, turn * rest);
   double apart = part_time(p, part, s, c, bytes, all).seconds;
   if (apart < seconds && turns > 1) seconds -= (seconds - apart) * (turns - 1) / (turns - 1 + part->depth / 2.0);
   seconds += beside;
-  return (struct done){.seconds = seconds, .fill = seconds, .window = full >= 1 && trip > turn && turns > 1};
+  return (struct done){.seconds = seconds, .fill = seconds, .turns = 1, .window = full >= 1 && trip > turn && turns > 1};
 }
 
 /* Not even a chunk for every tree and lane: which parts they go to is not looked at. */
@@ -155,9 +157,10 @@ struct cost_time cost_predict(const struct cost_profile *p, const struct cost_se
   t.hops = MIN_OF(p->hops, t.seconds);
   t.fill = MIN_OF(done.fill, MAX_OF(0, t.seconds - t.hops - load));
   t.load = t.seconds - t.hops - t.fill;
+  t.turns = done.turns;
   t.what = most.what;
   t.at = most.at;
-  if (t.fill > t.load) t.what = COST_FILL;
+  if (t.fill > t.load) t.what = t.turns ? COST_TURNS : COST_FILL;
   if (done.window) t.what = COST_WINDOW;
   if (t.hops >= MAX_OF(t.load, t.fill)) t.what = COST_HOPS;
   return t;
@@ -197,6 +200,9 @@ const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, c
       break;
     case COST_FILL:
       snprintf(buf, cap, "first chunks, level by level");
+      break;
+    case COST_TURNS:
+      snprintf(buf, cap, "turns up and down");
       break;
     default:
       snprintf(buf, cap, "hops");
