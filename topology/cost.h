@@ -171,7 +171,7 @@ struct cost_time {
 
 /* Of an operation with so many bytes in a block. */
 struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes);
-/* The smallest window, from 4 to PLAN_WINDOW_MAX, with which no edge waits for its window. */
+/* From 4 to 256: twice the window with which no edge would wait for it if trips took no longer than empty ones. */
 uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32_t chunk_bytes);
 /* "uplink of rack1", "NIC of node3, out", "PCIe of node3, in", "sum on server 1", "hops". Returns buf. */
 const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, char *buf, size_t cap);
