@@ -314,7 +314,9 @@ static struct candidate *hybrid(struct candidates *all, uint8_t kind) {
 
 /* What is asked for by name is made all the same. */
 static int useless(const struct candidates *all, struct candidate *c, int star_alone) {
-  if (all->wish.n == 1 && all->wish.range[0].classes == PLAN_HYBRID) return 0;
+  for (uint32_t i = 0; i < all->wish.n; i++) {
+    if (all->wish.range[i].classes == PLAN_HYBRID) return 0;
+  }
   drop(c);
   leave_out(c, star_alone ? "the servers alone are as fast: the star is the same" : "the servers add nothing: the same without the star");
   return 1;

@@ -113,7 +113,7 @@ START_TEST(two_workers_have_no_use_for_a_hybrid) {
     struct plan p = make((struct plan_request){.fabric = &f});
     for (uint32_t i = 0; i < p.n_forests; i++) ck_assert_uint_eq(p.forest[i].n_parts, 1);
     plan_fini(&p);
-    p = make((struct plan_request){.fabric = &f, .plan = "hybrid"});
+    p = make((struct plan_request){.fabric = &f, .plan = "0-32K:tree,32K-:hybrid"}); /* but what is asked for is made */
     ck_assert_uint_eq(at(&p, MIB)->n_parts, 2);
     plan_fini(&p);
     fabric_fini(&f);
