@@ -329,7 +329,7 @@ static int one_sided(const struct candidates *all, struct candidate *c, double s
 
 /* Seconds a byte. Two workers: M / B whatever the share, so that any would do, and each part only adds what its own first chunks wait. */
 static int gains_nothing(const struct candidates *all, struct candidate *c, double both, double star, double other) {
-  return both > (1 - GAIN_LEAST) * MIN_OF(star, other) && useless(all, c, star <= other);
+  return both > (1 - GAIN_LEAST) * MIN_OF(star, other) && useless(all, c, star < (1 - GAIN_LEAST) * other);
 }
 
 /* The share of the star in the schedule. Trees of very small shares have got none, so it may be all. */

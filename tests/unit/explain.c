@@ -166,6 +166,21 @@ START_TEST(rows_have_the_windows_that_the_plan_leaves) {
 }
 END_TEST
 
+START_TEST(a_hybrid_that_gains_nothing_says_so) {
+  struct explained x = explained_verbs(2, 4, NULL, 2u << 20), y = explained_verbs(4, 4, NULL, 64u << 20);
+  for (uint32_t i = 0; i < x.e.n_rows; i++) {
+    if (strncmp(x.e.row[i].name, "hybrid", 6) == 0)
+      ck_assert_str_eq(x.e.row[i].limit, "the servers add nothing: the same without the star");
+  }
+  for (uint32_t i = 0; i < y.e.n_rows; i++) {
+    if (strncmp(y.e.row[i].name, "hybrid", 6) == 0)
+      ck_assert_str_eq(y.e.row[i].limit, "the servers alone are as fast: the star is the same");
+  }
+  done(&x);
+  done(&y);
+}
+END_TEST
+
 START_TEST(a_ring_is_said_to_go_in_turns) {
   struct explained x = explained_verbs(4, 2, NULL, 64u << 20);
   ck_assert_msg(strstr(x.e.reason, "the other's turns up and down add ") != NULL, "%s", x.e.reason);
@@ -208,6 +223,7 @@ Suite *make_suite(void) {
   tcase_add_test(c, every_kind_and_size_has_a_reason);
   tcase_add_test(c, plans_are_printed_with_their_ranges);
   tcase_add_test(c, rows_have_the_windows_that_the_plan_leaves);
+  tcase_add_test(c, a_hybrid_that_gains_nothing_says_so);
   tcase_add_test(c, a_ring_is_said_to_go_in_turns);
   tcase_add_test(c, what_is_as_fast_is_called_so);
   tcase_add_test(c, an_uplink_is_not_explained_by_nics);
