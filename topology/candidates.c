@@ -22,6 +22,7 @@
 #define SHARE_EXCESS 0.02  /* a tree may have so much more than its share for the sake of a short schedule */
 #define UNEQUAL 0.01       /* shares nearer to equal than this are taken as equal */
 #define NOTHING 1e-3       /* a part of a hybrid with less than this is none */
+#define GAIN_LEAST 0.01    /* a hybrid must take so much less than the better of its parts alone */
 
 /* ---- settings ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -77,6 +78,29 @@ uint32_t candidate_window(const struct candidates *all, const struct candidate *
   uint32_t given = all->request->window;
   if (given != 0) return window_fitting(all, c->children, chunk_bytes, given) == given ? given : 0;
   return window_fitting(all, c->children, chunk_bytes, cost_window_wanted(&c->profile[OP_ALLREDUCE], all->lanes, chunk_bytes));
+}
+
+int candidate_gains(const struct candidate *c) {
+  const struct cost_profile *p = &c->profile[OP_ALLREDUCE];
+  int ring = 0;
+  for (uint32_t i = 0; i < p->n_parts; i++) ring |= p->part[i].turns;
+  return ring;
+}
+
+int window_together(const struct candidates *all, const struct forest *const *forests, uint32_t n, uint32_t chunk_bytes, uint32_t wanted,
+                    uint32_t *window, agg_error_t *err) {
+  struct cost_needs needs;
+  int rc = cost_needs(forests, n, &needs, err);
+  if (rc != AGG_OK) return rc;
+  double children = 0, peers = 0;
+  for (uint32_t i = 0; i < fabric_nodes(&all->f); i++) {
+    children = MAX_OF(children, needs.children[i] / (double)all->f.node[i].memory_bytes);
+    peers = MAX_OF(peers, needs.peers[i]);
+  }
+  cost_needs_fini(&needs);
+  int connected = n == 1 || peers * all->lanes * PLAN_PRIORITIES <= all->cost.connections; /* united, it is an upper bound */
+  *window = connected ? window_fitting(all, children, chunk_bytes, wanted) : 0;
+  return AGG_OK;
 }
 
 /* ---- one candidate ---------------------------------------------------------------------------------------------------------------- */
@@ -288,13 +312,24 @@ static struct candidate *hybrid(struct candidates *all, uint8_t kind) {
   return c;
 }
 
-/* A part of nearly nothing only costs: the other alone is a candidate already. But what is asked for by name is made all the same. */
-static int one_sided(const struct candidates *all, struct candidate *c, double star) {
-  int asked = all->wish.n == 1 && all->wish.range[0].classes == PLAN_HYBRID;
-  if (asked || (star > NOTHING && star < 1 - NOTHING)) return 0;
+/* What is asked for by name is made all the same. */
+static int useless(const struct candidates *all, struct candidate *c, int star_alone) {
+  for (uint32_t i = 0; i < all->wish.n; i++) {
+    if (all->wish.range[i].classes == PLAN_HYBRID) return 0;
+  }
   drop(c);
-  leave_out(c, star > 0.5 ? "the servers alone are as fast: the star is the same" : "the servers add nothing: the same without the star");
+  leave_out(c, star_alone ? "the servers alone are as fast: the star is the same" : "the servers add nothing: the same without the star");
   return 1;
+}
+
+/* A part of nearly nothing only costs: the other alone is a candidate already. */
+static int one_sided(const struct candidates *all, struct candidate *c, double star) {
+  return (star <= NOTHING || star >= 1 - NOTHING) && useless(all, c, star > 0.5);
+}
+
+/* Seconds a byte. Two workers: M / B whatever the share, so that any would do, and each part only adds what its own first chunks wait. */
+static int gains_nothing(const struct candidates *all, struct candidate *c, double both, double star, double other) {
+  return both > (1 - GAIN_LEAST) * MIN_OF(star, other) && useless(all, c, star < (1 - GAIN_LEAST) * other);
 }
 
 /* The share of the star in the schedule. Trees of very small shares have got none, so it may be all. */
@@ -325,9 +360,11 @@ static int hybrid_direct(struct candidates *all, double *share, double *weights,
   if (!allowed(all, c)) return AGG_OK;
   int rc = within_limits(all, c, err);
   if (rc != AGG_OK || c->why[0] != '\0') return rc;
-  rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS | SOLVE_WORKERS, share, NULL, err);
-  if (rc != AGG_OK) return rc;
-  double star = 0;
+  double both = 0, alone[2] = {0}, star = 0;
+  rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS, share, &alone[0], err);
+  if (rc == AGG_OK) rc = solve_shares(&all->cost, &all->f, SOLVE_WORKERS, share, &alone[1], err);
+  if (rc == AGG_OK) rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS | SOLVE_WORKERS, share, &both, err);
+  if (rc != AGG_OK || gains_nothing(all, c, both, alone[0], alone[1])) return rc;
   for (uint32_t s = 0; s < k; s++) star += weights[s] = share[n + s];
   for (uint32_t w = 0; w < n; w++) weights[k + w] = share[w];
   return make_hybrid(all, c, star, weights, err);
@@ -355,9 +392,11 @@ static int hybrid_split(struct candidates *all, uint8_t kind, double *share, dou
   rc = solve_shares(&all->cost, &all->f, SOLVE_SERVERS, share, NULL, err);
   if (rc == AGG_OK) rc = loads_of(all, c->spec[0], share + n, &star, err);
   if (rc == AGG_OK) rc = loads_of(all, c->spec[1], NULL, &other, err);
-  double x = 0;
-  if (rc == AGG_OK) rc = solve_split(&all->cost, &all->f, &star, &other, &x, NULL, err);
-  if (rc == AGG_OK) {
+  double x = 0, both = 0, alone[2] = {0};
+  if (rc == AGG_OK) rc = solve_split(&all->cost, &all->f, &star, &star, &x, &alone[0], err);
+  if (rc == AGG_OK) rc = solve_split(&all->cost, &all->f, &other, &other, &x, &alone[1], err);
+  if (rc == AGG_OK) rc = solve_split(&all->cost, &all->f, &star, &other, &x, &both, err);
+  if (rc == AGG_OK && !gains_nothing(all, c, both, alone[0], alone[1])) {
     for (uint32_t s = 0; s < k; s++) weights[s] = x * share[n + s];
     for (uint32_t w = 0; w < n; w++) weights[k + w] = (1 - x) / n;
     rc = make_hybrid(all, c, x, weights, err);

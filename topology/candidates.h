@@ -78,6 +78,13 @@ uint32_t window_fitting(const struct candidates *all, double children, uint32_t 
 /* The window that a candidate gets with this chunk: as asked for, or as much of what it wants as fits. 0: does not fit. */
 uint32_t candidate_window(const struct candidates *all, const struct candidate *c, uint32_t chunk_bytes);
 
+/* A wider window than it wants gains a candidate nothing, but for rings, whose turns it makes longer. */
+int candidate_gains(const struct candidate *c);
+/* The largest window up to `wanted`, at least 2, with which these forests together fit at every node; 0: none does, or connections do not.
+ * AGG_ENOMEM. */
+int window_together(const struct candidates *all, const struct forest *const *forests, uint32_t n, uint32_t chunk_bytes, uint32_t wanted,
+                    uint32_t *window, agg_error_t *err);
+
 #define CHUNK_LEAST (16u << 10) /* windows are not made to fit with chunks below this */
 
 #endif

@@ -95,18 +95,10 @@ static double matters(const struct chooser *ch, const struct cost_profile *p, ui
   return (double)p->blocks * (double)ch->size[g] <= BLOCKS_MOST ? 1 : 0.02;
 }
 
-/* A wider window than it wants gains a candidate nothing, but for rings, whose turns it makes longer. */
-static int gains(const struct candidate *k) {
-  const struct cost_profile *p = &k->profile[OP_ALLREDUCE];
-  int ring = 0;
-  for (uint32_t i = 0; i < p->n_parts; i++) ring |= p->part[i].turns;
-  return ring;
-}
-
 /* The window that a candidate has where others of the plan want `least`: its own, but a ring takes that too. 0: it does not fit. */
 static uint32_t window_of(const struct chooser *ch, const struct candidate *k, uint32_t least, uint32_t most) {
   uint32_t own = k->built ? candidate_window(&ch->all, k, ch->chunk_bytes) : 0;
-  if (own != 0 && own < least && gains(k)) own = window_fitting(&ch->all, k->children, ch->chunk_bytes, least);
+  if (own != 0 && own < least && candidate_gains(k)) own = window_fitting(&ch->all, k->children, ch->chunk_bytes, least);
   return MIN_OF(own, most);
 }
 
@@ -220,17 +212,8 @@ static int fit_together(const struct chooser *ch, const uint8_t *used, struct fi
     fit->widest = MAX_OF(fit->widest, ch->window[c]);
     if (fit->greediest == NONE || ch->all.c[c].children > ch->all.c[fit->greediest].children) fit->greediest = c;
   }
-  struct cost_needs needs;
-  int rc = cost_needs(forests, n, &needs, err);
+  int rc = window_together(&ch->all, forests, n, ch->chunk_bytes, fit->widest, &fit->window, err);
   if (rc != AGG_OK) return rc;
-  double children = 0, peers = 0;
-  for (uint32_t i = 0; i < fabric_nodes(&ch->all.f); i++) {
-    children = MAX_OF(children, needs.children[i] / (double)ch->all.f.node[i].memory_bytes);
-    peers = MAX_OF(peers, needs.peers[i]);
-  }
-  cost_needs_fini(&needs);
-  int connected = n == 1 || peers * ch->all.lanes * PLAN_PRIORITIES <= ch->all.cost.connections; /* united, it is an upper bound */
-  fit->window = connected ? window_fitting(&ch->all, children, ch->chunk_bytes, fit->widest) : 0;
   if (ch->all.request->window != 0 && fit->window != ch->all.request->window) fit->window = 0;
   return AGG_OK;
 }
@@ -377,7 +360,9 @@ static void make_table(const struct chooser *ch, const struct choice *choice, un
 
 /* What several hosts have under way to one port meets in its queue, so between hosts a forest takes no wider window than it wants itself,
  * though another of the plan may want one. */
-static uint32_t own_window(const struct chooser *ch, uint32_t c) { return ch->all.one_host || gains(&ch->all.c[c]) ? 0 : ch->window[c]; }
+static uint32_t own_window(const struct chooser *ch, uint32_t c) {
+  return ch->all.one_host || candidate_gains(&ch->all.c[c]) ? 0 : ch->window[c];
+}
 
 /* Hands the chosen forests to the plan. */
 static void make_plan(struct chooser *ch, const struct choice *choice, struct plan *plan) {

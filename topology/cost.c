@@ -59,6 +59,7 @@ static const char *const wanted[] = {
 static int value_ok(const struct constant *c, double value) {
   if (c->unit == COST_RATE) return value >= 1 && value <= 1e18;
   if (c->unit == COST_TIME) return value >= 0 && value <= 100;
+  if (c->unit == COST_BYTES) return value >= 1 && value <= 1e18;
   if (strncmp(c->name, "mtu", 3) == 0) return value >= 128 && value <= 1048576;
   if (strcmp(c->name, "margin") == 0) return value >= 0 && value <= 10;
   return value >= 0 && value <= 1e18;

@@ -87,6 +87,7 @@ void cost_loads_fini(struct cost_loads *l); /* takes a zeroed one */
 enum cost_resource {
   COST_HOPS = 0, /* nothing but latency */
   COST_FILL,     /* what the first chunks wait for, level by level */
+  COST_TURNS,    /* what a ring's turns take beyond the load, and what is beside it waits for them */
   COST_LINK_UP,
   COST_LINK_DOWN,
   COST_MEMORY, /* of a host */
@@ -163,13 +164,14 @@ struct cost_setting {
 struct cost_time {
   double seconds;
   double hops, load, fill; /* its parts */
+  uint8_t turns;           /* fill is that of a ring's turns */
   uint8_t what;            /* enum cost_resource: the largest of them */
   uint32_t at;             /* link or node */
 };
 
 /* Of an operation with so many bytes in a block. */
 struct cost_time cost_predict(const struct cost_profile *p, const struct cost_setting *s, uint64_t bytes);
-/* The smallest window, from 4 to PLAN_WINDOW_MAX, with which no edge waits for its window. */
+/* From 4 to 256: twice the window with which no edge would wait for it if trips took no longer than empty ones. */
 uint32_t cost_window_wanted(const struct cost_profile *p, uint32_t lanes, uint32_t chunk_bytes);
 /* "uplink of rack1", "NIC of node3, out", "PCIe of node3, in", "sum on server 1", "hops". Returns buf. */
 const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, char *buf, size_t cap);

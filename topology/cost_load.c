@@ -478,7 +478,7 @@ static void profile_parts(const struct forest *forest, const struct cost_case *c
       part->trees += share[t] > 0;
       part->share += share[t];
     }
-    part->turns = from->kind == FOREST_RING && c->use != USE_ONE;
+    part->turns = from->kind == FOREST_RING && from->workers > 2 && c->use != USE_ONE; /* two are direct */
     part->trip_share = c->use == USE_ONE ? part->share : trip_share(from, share + first, part->share);
   }
 }

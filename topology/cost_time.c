@@ -57,10 +57,10 @@ static double trip_of(const struct cost_part *part, double chunk) { return part-
 
 static double trip_factor(const struct cost_part *part) { return part->depth > 1 && !part->turns ? DEEP_TRIP : 1; }
 
-/* When a part is done, and what of it is neither hops nor load; window: its window is what counts. */
+/* When a part is done, and what of it is neither hops nor load; window: its window is what counts; turns: it goes in turns. */
 struct done {
   double seconds, fill;
-  int window;
+  uint8_t window, turns;
 };
 
 /* The time in which the busiest edge can bring its chunks home with so small a window. */
@@ -73,24 +73,6 @@ static struct done add_window(const struct cost_part *part, double load, double 
   double rest = load + fill, both = MAX_OF(rest, window);
   if (part->depth > 1) both = cbrt(rest * rest * rest + window * window * window); /* the two meet softly */
   return (struct done){.seconds = part->hops + both, .fill = fill, .window = window > rest};
-}
-
-/*
- * A ring goes in turns. Its trees are one tree turned round, so chunks that set out together are at the same level at any time: they all go
- * up, then all come down, and then the slots are free for as many more. A turn takes a chunk's trip where few are under way, and where many
- * are, what its phases keep busy, one after the other: while sums go up the links have time, and while results come down the processors.
- * At each of its many hops a chunk waits behind what other parts have put on the same links.
- */
-static struct done ring_time(const struct cost_profile *p, const struct cost_part *part, const struct cost_setting *s, const struct cut *c,
-                             double bytes) {
-  double chunks = part->trip_share * c->chunks / s->lanes, trip = trip_of(part, c->chunk), seconds = 0;
-  double levels = busy_time(&part->way[0], bytes, c->pieces) + busy_time(&part->way[1], bytes, c->pieces);
-  for (uint32_t i = 0; i < p->n_parts; i++) seconds += &p->part[i] != part ? p->part[i].above_workers * bytes : 0;
-  if (chunks <= 0) return (struct done){.seconds = seconds + levels};
-  double full = floor(chunks / s->window * (1 + ROUNDING)), rest = MAX_OF(0, chunks - full * s->window), turn = levels * s->window / chunks;
-  seconds += full * MAX_OF(trip, turn);
-  if (rest > ROUNDING * chunks) seconds += MAX_OF(trip, levels * rest / chunks);
-  return (struct done){.seconds = seconds, .fill = seconds, .window = full >= 1 && trip > turn && chunks > s->window};
 }
 
 /* Chunks are opened in their order, so beside a ring the others wait at the end of its turns, and begin again. */
@@ -107,9 +89,35 @@ static double turns_of(const struct cost_profile *p, const struct cost_setting *
 static struct done part_time(const struct cost_profile *p, const struct cost_part *part, const struct cost_setting *s, const struct cut *c,
                              double bytes, double all) {
   double load = p->n_parts == 1 ? all : busy_time(&part->busy, bytes, c->pieces);
-  double rounds = MAX_OF(1, part->share * c->chunks / ((double)s->lanes * part->trees));
-  double fill = MAX_OF(0, line_time(&part->first, bytes, c->pieces) - load) * MIN_OF(1, turns_of(p, s, c) / rounds);
-  return add_window(part, load, fill, window_time(part, s, c));
+  double rounds = MAX_OF(1, part->share * c->chunks / ((double)s->lanes * part->trees)), waits = part->turns ? 1 : turns_of(p, s, c);
+  double fill = MAX_OF(0, line_time(&part->first, bytes, c->pieces) - load) * MIN_OF(1, waits / rounds);
+  struct done d = add_window(part, load, fill, window_time(part, s, c));
+  d.turns = waits > 1;
+  return d;
+}
+
+/*
+ * A ring goes in turns. Its trees are one tree turned round, so chunks that set out together are at the same level at any time: they all go
+ * up, then all come down, and then the slots are free for as many more. A turn takes a chunk's trip where few are under way, and where many
+ * are, what its phases keep busy, one after the other: while sums go up the links have time, and while results come down the processors.
+ * At each of its many hops a chunk waits behind what other parts have put on the same links.
+ *
+ * From turn to turn chunks come apart, and when they are spread over the levels both ways overlap, as elsewhere: the sooner the fewer
+ * levels there are.
+ */
+static struct done ring_time(const struct cost_profile *p, const struct cost_part *part, const struct cost_setting *s, const struct cut *c,
+                             double bytes, double all) {
+  double chunks = part->trip_share * c->chunks / s->lanes, trip = trip_of(part, c->chunk), beside = 0;
+  double levels = busy_time(&part->way[0], bytes, c->pieces) + busy_time(&part->way[1], bytes, c->pieces);
+  for (uint32_t i = 0; i < p->n_parts; i++) beside += &p->part[i] != part ? p->part[i].above_workers * bytes : 0;
+  if (chunks <= 0) return (struct done){.seconds = beside + levels, .turns = 1};
+  double turns = chunks / s->window, full = floor(turns * (1 + ROUNDING)), rest = MAX_OF(0, turns - full), turn = levels / turns;
+  double seconds = full * MAX_OF(trip, turn);
+  if (rest > ROUNDING * turns) seconds += MAX_OF(trip, turn * rest);
+  double apart = part_time(p, part, s, c, bytes, all).seconds;
+  if (apart < seconds && turns > 1) seconds -= (seconds - apart) * (turns - 1) / (turns - 1 + part->depth / 2.0);
+  seconds += beside;
+  return (struct done){.seconds = seconds, .fill = seconds, .turns = 1, .window = full >= 1 && trip > turn && turns > 1};
 }
 
 /* Not even a chunk for every tree and lane: which parts they go to is not looked at. */
@@ -129,7 +137,7 @@ static struct done all_done(const struct cost_profile *p, const struct cost_sett
   for (uint32_t i = 0; i < p->n_parts; i++) {
     const struct cost_part *part = &p->part[i];
     if (part->trees == 0 || (few && !part->turns)) continue;
-    struct done d = part->turns ? ring_time(p, part, s, c, bytes) : part_time(p, part, s, c, bytes, load);
+    struct done d = part->turns ? ring_time(p, part, s, c, bytes, load) : part_time(p, part, s, c, bytes, load);
     if (d.seconds > last.seconds) last = d;
     hops = MIN_OF(hops, part->turns ? 0 : part->hops);
   }
@@ -149,9 +157,10 @@ struct cost_time cost_predict(const struct cost_profile *p, const struct cost_se
   t.hops = MIN_OF(p->hops, t.seconds);
   t.fill = MIN_OF(done.fill, MAX_OF(0, t.seconds - t.hops - load));
   t.load = t.seconds - t.hops - t.fill;
+  t.turns = done.turns;
   t.what = most.what;
   t.at = most.at;
-  if (t.fill > t.load) t.what = COST_FILL;
+  if (t.fill > t.load) t.what = t.turns ? COST_TURNS : COST_FILL;
   if (done.window) t.what = COST_WINDOW;
   if (t.hops >= MAX_OF(t.load, t.fill)) t.what = COST_HOPS;
   return t;
@@ -191,6 +200,9 @@ const char *cost_bottleneck(const struct fabric *f, const struct cost_time *t, c
       break;
     case COST_FILL:
       snprintf(buf, cap, "first chunks, level by level");
+      break;
+    case COST_TURNS:
+      snprintf(buf, cap, "turns up and down");
       break;
     default:
       snprintf(buf, cap, "hops");

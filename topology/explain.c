@@ -123,6 +123,28 @@ static uint32_t window_of(const struct explaining *x, const struct forest *fores
   return plan_window(x->plan, (uint32_t)(forest - x->plan->forest));
 }
 
+/* Where a candidate is in the plan; NULL: it is not. */
+static const struct forest *in_plan(const struct explaining *x, const struct candidate *c) {
+  for (uint32_t i = 0; i < x->plan->n_forests; i++) {
+    if (same_forest(&c->forest, &x->plan->forest[i])) return &x->plan->forest[i];
+  }
+  return NULL;
+}
+
+/* The window that a candidate has in the plan, or would have if it were added to it. wants: what it would have alone. */
+static int window_beside(const struct explaining *x, const struct candidate *c, uint32_t wants, uint32_t *window, agg_error_t *err) {
+  const struct forest *forests[PLAN_FORESTS_MAX + 1], *its = in_plan(x, c);
+  uint32_t n = 0, fits = 0;
+  *window = its != NULL ? window_of(x, its) : wants;
+  if (its != NULL || wants == 0) return AGG_OK;
+  while (n < x->plan->n_forests) forests[n] = &x->plan->forest[n], n++;
+  forests[n++] = &c->forest;
+  int rc = window_together(&x->all, forests, n, x->plan->chunk_bytes, wants, &fits, err);
+  *window = MIN_OF(wants, MAX_OF(fits, x->plan->window));
+  if (candidate_gains(c)) *window = MAX_OF(*window, window_fitting(&x->all, c->children, x->plan->chunk_bytes, x->plan->window));
+  return rc;
+}
+
 static int candidate_row(const struct explaining *x, const struct candidate *c, const struct forest *chosen, struct explain_row *row,
                          agg_error_t *err) {
   candidate_name(c, row->name, sizeof row->name);
@@ -131,8 +153,11 @@ static int candidate_row(const struct explaining *x, const struct candidate *c, 
     return AGG_OK;
   }
   row->chosen = same_forest(&c->forest, chosen);
-  uint32_t window = row->chosen ? window_of(x, chosen) : candidate_window(&x->all, c, x->plan->chunk_bytes);
-  int rc = fill_row(x, &c->forest, &c->profile[x->kind], MAX_OF(window, 1u), row, err);
+  uint32_t window, wants = candidate_window(&x->all, c, x->plan->chunk_bytes);
+  int rc = window_beside(x, c, wants, &window, err);
+  if (rc == AGG_OK) rc = fill_row(x, &c->forest, &c->profile[x->kind], MAX_OF(window, 1u), row, err);
+  struct cost_setting s = {.lanes = x->plan->lanes, .window = wants, .chunk_bytes = x->plan->chunk_bytes};
+  if (window < wants) row->wished = cost_predict(&c->profile[x->kind], &s, x->bytes).seconds;
   if (row->chosen) return rc;
   if (window == 0)
     leave_out(row, "its windows do not fit with the plan's chunks");
@@ -178,23 +203,61 @@ static int make_rows(const struct explaining *x, const struct forest *chosen, st
 
 /* ---- the reason ------------------------------------------------------------------------------------------------------------------- */
 
+static int on_link(const struct explain_row *r) { return r->time.what == COST_LINK_UP || r->time.what == COST_LINK_DOWN; }
+
+static int on_host(const struct explaining *x, const struct explain_row *r) { return x->all.f.link[r->time.at].kind == FABRIC_LINK_HOST; }
+
+/* Whether bytes at NICs are the reason: b is limited by them, and a by no uplink. */
+static int nic_counts(const struct explaining *x, const struct explain_row *a, const struct explain_row *b) {
+  return on_link(b) && on_host(x, b) && !(on_link(a) && !on_host(x, a));
+}
+
+static const char *rest_of(const struct explain_row *r) { return r->time.turns ? "turns up and down add" : "first chunks wait"; }
+
 /* Why a takes less time than b, in half a sentence. */
-static void because(const struct explain_row *a, const struct explain_row *b, char *buf, size_t cap) {
-  uint64_t x = MAX_OF(a->nic_up, a->nic_down), y = MAX_OF(b->nic_up, b->nic_down);
+static void because(const struct explaining *x, const struct explain_row *a, const struct explain_row *b, char *buf, size_t cap) {
+  uint64_t nic_a = MAX_OF(a->nic_up, a->nic_down), nic_b = MAX_OF(b->nic_up, b->nic_down);
   char one[32], two[32];
   double hops = b->time.hops - a->time.hops, load = b->time.load - a->time.load, fill = b->time.fill - a->time.fill;
   if (hops >= load && hops >= fill)
     snprintf(buf, cap, "as its way up and down takes %s, not %s", explain_seconds(a->time.hops, one, sizeof one),
              explain_seconds(b->time.hops, two, sizeof two));
-  else if (load >= fill && (double)x < 0.99 * (double)y && (b->time.what == COST_LINK_UP || b->time.what == COST_LINK_DOWN))
-    snprintf(buf, cap, "as %s pass the busiest NIC, not %s", explain_bytes((double)x, one, sizeof one),
-             explain_bytes((double)y, two, sizeof two));
+  else if (b->time.what == COST_WINDOW)
+    snprintf(buf, cap, "as the other waits for its window");
+  else if (load >= fill && (double)nic_a < 0.99 * (double)nic_b && nic_counts(x, a, b))
+    snprintf(buf, cap, "as %s pass the busiest NIC, not %s", explain_bytes((double)nic_a, one, sizeof one),
+             explain_bytes((double)nic_b, two, sizeof two));
   else if (load >= fill)
     snprintf(buf, cap, "as its busiest part works for %s, the other's (%.96s) for %s", explain_seconds(a->time.load, one, sizeof one),
              b->limit, explain_seconds(b->time.load, two, sizeof two));
-  else
-    snprintf(buf, cap, "as its first chunks wait %s, not %s", explain_seconds(a->time.fill, one, sizeof one),
+  else if (a->time.fill <= 0)
+    snprintf(buf, cap, "as the other's %s %s", rest_of(b), explain_seconds(b->time.fill, two, sizeof two));
+  else if (a->time.turns == b->time.turns)
+    snprintf(buf, cap, "as its %s %s, not %s", rest_of(a), explain_seconds(a->time.fill, one, sizeof one),
              explain_seconds(b->time.fill, two, sizeof two));
+  else
+    snprintf(buf, cap, "as its %s %s, the other's %s %s", rest_of(a), explain_seconds(a->time.fill, one, sizeof one), rest_of(b),
+             explain_seconds(b->time.fill, two, sizeof two));
+}
+
+/* To those who read them. */
+static int as_fast(const struct explain_row *a, const struct explain_row *b) {
+  char one[32], two[32];
+  return strcmp(explain_seconds(a->time.seconds, one, sizeof one), explain_seconds(b->time.seconds, two, sizeof two)) == 0;
+}
+
+/* Of what would be faster than the chosen one if its window fitted beside the plan's. */
+static void add_wished(const struct explain_row *chosen, struct explain *e) {
+  char time[32];
+  for (uint32_t i = 0; i < e->n_rows; i++) {
+    const struct explain_row *row = &e->row[i];
+    size_t n = strlen(e->reason);
+    if (row->left_out || row == chosen || row->wished == 0 || row->wished >= chosen->time.seconds) continue;
+    if (row->time.seconds < chosen->time.seconds) continue;
+    snprintf(e->reason + n, sizeof e->reason - n, " With a window that does not fit beside the plan's %s would take %s.", row->name,
+             explain_seconds(row->wished, time, sizeof time));
+    return;
+  }
 }
 
 static void make_reason(const struct explaining *x, struct explain *e) {
@@ -214,14 +277,17 @@ static void make_reason(const struct explaining *x, struct explain *e) {
   size_t room = sizeof e->reason - (size_t)(more - e->reason);
   if (other == NULL) {
     snprintf(more, room, "; %s.", x->classes == PLAN_AUTO ? "nothing else can be" : "nothing else was asked for that can be");
+  } else if (as_fast(chosen, other)) {
+    snprintf(more, room, "; %s is as fast: either would do.", other->name);
   } else if (other->time.seconds < chosen->time.seconds) {
     snprintf(more, room, "; %s is predicted to take %s, but %s.", other->name, explain_seconds(other->time.seconds, two, sizeof two),
              x->all.one_host ? "within one host a plan that is known to be good is left only for a much faster one"
                              : "the gain does not pay for a change at this size");
   } else {
-    because(chosen, other, why, sizeof why);
+    because(x, chosen, other, why, sizeof why);
     snprintf(more, room, "; the next, %s, takes %s: %s.", other->name, explain_seconds(other->time.seconds, two, sizeof two), why);
   }
+  add_wished(chosen, e);
 }
 
 int explain_make(const struct plan_request *request, const struct plan *plan, unsigned kind, uint64_t bytes, struct explain *e,

@@ -16,6 +16,7 @@ struct explain_row {
   int left_out;
   int chosen;
   struct cost_time time;
+  double wished;             /* seconds with the window that it wants and that does not fit beside the plan's; 0: it has that */
   uint64_t nic_up, nic_down; /* bytes through the busiest host's NICs, each way */
   uint32_t depth;
   uint32_t chunk_bytes, window;
@@ -29,7 +30,7 @@ struct explain {
   uint8_t memory; /* enum fabric_memory */
   uint32_t n_rows;
   struct explain_row *row; /* owned; fastest first, those left out last */
-  char reason[512];        /* one sentence */
+  char reason[512];        /* a sentence, or two */
   char assumed[512];       /* fabric_assumptions */
 };
 

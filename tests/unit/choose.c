@@ -105,6 +105,22 @@ START_TEST(few_servers_are_a_hybrid) {
 }
 END_TEST
 
+/* With two workers M / B is what every shape takes: a star beside direct would gain nothing, whatever its share. */
+START_TEST(two_workers_have_no_use_for_a_hybrid) {
+  for (uint32_t servers = 1; servers <= 8; servers *= 2) {
+    struct fabric f = flat(2, servers, 100 * GBIT);
+    f.transport = FABRIC_VERBS;
+    struct plan p = make((struct plan_request){.fabric = &f});
+    for (uint32_t i = 0; i < p.n_forests; i++) ck_assert_uint_eq(p.forest[i].n_parts, 1);
+    plan_fini(&p);
+    p = make((struct plan_request){.fabric = &f, .plan = "0-32K:tree,32K-:hybrid"}); /* but what is asked for is made */
+    ck_assert_uint_eq(at(&p, MIB)->n_parts, 2);
+    plan_fini(&p);
+    fabric_fini(&f);
+  }
+}
+END_TEST
+
 START_TEST(many_workers_take_trees_for_small_sizes) {
   struct fabric f = flat(256, 0, GBIT);
   struct plan p = make((struct plan_request){.fabric = &f});
@@ -499,6 +515,7 @@ Suite *make_suite(void) {
   tcase_add_test(c, one_worker_is_alone);
   tcase_add_test(c, servers_enough_are_a_star);
   tcase_add_test(c, few_servers_are_a_hybrid);
+  tcase_add_test(c, two_workers_have_no_use_for_a_hybrid);
   tcase_add_test(c, many_workers_take_trees_for_small_sizes);
   tcase_add_test(c, thin_uplinks_are_crossed_once);
   tcase_add_test(c, a_named_plan_is_taken_at_every_size);

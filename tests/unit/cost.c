@@ -41,6 +41,7 @@ START_TEST(bad_overrides_are_named) {
       {"sum=0", "expected bytes a second"},
       {"sum=fast", "expected bytes a second, like 10GB/s"},
       {"window=1T", "expected bytes, like 512M"},
+      {"window=0", "window is \"0\": expected bytes"},
       {"margin=100", "expected a number"},
       {"mtu=3", "expected a number"},
       {"speed=3", "\"speed\" is unknown"},
@@ -213,6 +214,32 @@ START_TEST(a_ring_does_not_sum_while_results_come_down) {
 }
 END_TEST
 
+/* Its two trees are the stars of direct. */
+START_TEST(a_ring_of_two_is_direct) {
+  struct cost cost;
+  cost_init(&cost);
+  for (unsigned kind = 0; kind < OP_KIND_COUNT; kind++) {
+    struct cost_profile ring = profile_of(&cost, FOREST_RING, 2, 0, kind), direct = profile_of(&cost, FOREST_DIRECT, 2, 0, kind);
+    for (uint64_t bytes = 1; bytes < 1u << 30; bytes *= 8)
+      ck_assert_double_eq_tol(seconds(&ring, bytes), seconds(&direct, bytes), 1e-9 * seconds(&direct, bytes));
+  }
+}
+END_TEST
+
+/* As above, but of 256 turns with three levels: they are spread over them, and sums go on while other chunks' results come down. */
+START_TEST(a_ring_of_many_turns_comes_apart) {
+  struct cost cost;
+  struct forest ring;
+  madefabric_links_only(&cost);
+  double chunk = 65536 / GBIT;
+  ck_assert_int_eq(forest_init(&ring, FOREST_RING, 4, 0, NULL), AGG_OK);
+  struct cost_profile p = of_four(&cost, &ring, GBIT);
+  struct cost_setting s = {.lanes = 1, .window = 48, .chunk_bytes = 65536};
+  double many = 256 * 64, time = cost_predict(&p, &s, (uint64_t)many * 65536).seconds;
+  ck_assert(time >= 0.75 * 2 * many * chunk && time <= 0.75 * 2 * 1.05 * many * chunk);
+}
+END_TEST
+
 /* A third of the chunks on a star: its server is as busy as the workers' NICs, and waits for the first and last of 32 chunks. */
 START_TEST(parts_wait_for_their_own_first_chunks) {
   struct cost cost;
@@ -348,6 +375,8 @@ Suite *make_suite(void) {
   tcase_add_test(c, a_small_window_costs_round_trips);
   tcase_add_test(c, a_ring_with_a_small_window_goes_in_turns);
   tcase_add_test(c, a_ring_does_not_sum_while_results_come_down);
+  tcase_add_test(c, a_ring_of_two_is_direct);
+  tcase_add_test(c, a_ring_of_many_turns_comes_apart);
   tcase_add_test(c, parts_wait_for_their_own_first_chunks);
   tcase_add_test(c, unlimited_links_leave_hops);
   tcase_add_test(c, bottlenecks_have_names);
