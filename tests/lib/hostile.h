@@ -30,7 +30,7 @@ struct hostile_rig {
   struct lane la, lb;
   struct mem source; /* at b */
   uint32_t puts;
-  char resources[4096];
+  char resources[4096], now[4096];
 };
 extern struct hostile_rig rig;
 

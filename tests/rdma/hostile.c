@@ -108,7 +108,6 @@ START_TEST(flood) {
   static struct rawpeer *r[MANY];
   static struct lane la[LANES], lb[LANES];
   rig_open();
-  rig.b->tp->limits.stranger_ns = CONNECTING_NS;
   for (unsigned i = 0; i < MANY; i++) r[i] = dial_as(1000 + i, i & 1 ? VERBS_LANE : VERBS_SPARE, RAW_BARE, 0);
   for (unsigned i = 0; i < LANES; i++) {
     lane_open(&la[i], rig.a, rig.b, HONEST + 1 + i, 1, NULL);
@@ -126,7 +125,7 @@ START_TEST(flood) {
     UNTIL(beside(r[i]->state == RAW_REFUSED));
     rawpeer_close(r[i]);
   }
-  ck_assert_uint_eq(rig.b->tp->n_strangers, 0);
+  UNTIL(beside(rig.b->tp->n_strangers == 0)); /* a request that the kernel has sent again may come late */
   rig_close();
 }
 END_TEST
