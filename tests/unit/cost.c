@@ -200,14 +200,19 @@ START_TEST(a_ring_with_a_small_window_goes_in_turns) {
 }
 END_TEST
 
-/* Sums twice as slow as the links: on the way up they are what a ring waits for, on the way down the links. */
-START_TEST(a_ring_does_not_sum_while_results_come_down) {
+/* Nothing takes time but links and sums. */
+static struct cost_profile slow_ring_of_four(void) {
   struct cost cost;
   struct forest ring;
   madefabric_links_only(&cost);
-  double chunk = 65536 / GBIT;
   ck_assert_int_eq(forest_init(&ring, FOREST_RING, 4, 0, NULL), AGG_OK);
-  struct cost_profile p = of_four(&cost, &ring, GBIT);
+  return of_four(&cost, &ring, GBIT);
+}
+
+/* Sums twice as slow as the links: on the way up they are what a ring waits for, on the way down the links. */
+START_TEST(a_ring_does_not_sum_while_results_come_down) {
+  struct cost_profile p = slow_ring_of_four();
+  double chunk = 65536 / GBIT;
   ck_assert_double_eq_tol(seconds(&p, 64 * 65536), (0.75 * 2 + 0.75) * 64 * chunk, 1e-9);
   /* one chunk is sent, then summed with the own, three times, and comes down */
   ck_assert_double_eq_tol(seconds(&p, 4096), (3 * (1 + 2) + 3) * chunk / 16, 1e-9);
@@ -228,12 +233,8 @@ END_TEST
 
 /* As above, but of 256 turns with three levels: they are spread over them, and sums go on while other chunks' results come down. */
 START_TEST(a_ring_of_many_turns_comes_apart) {
-  struct cost cost;
-  struct forest ring;
-  madefabric_links_only(&cost);
+  struct cost_profile p = slow_ring_of_four();
   double chunk = 65536 / GBIT;
-  ck_assert_int_eq(forest_init(&ring, FOREST_RING, 4, 0, NULL), AGG_OK);
-  struct cost_profile p = of_four(&cost, &ring, GBIT);
   struct cost_setting s = {.lanes = 1, .window = 48, .chunk_bytes = 65536};
   double many = 256 * 64, time = cost_predict(&p, &s, (uint64_t)many * 65536).seconds;
   ck_assert(time >= 0.75 * 2 * many * chunk && time <= 0.75 * 2 * 1.05 * many * chunk);

@@ -52,7 +52,7 @@ struct cq {
   struct ibv_cq *cq;
   uint32_t cap, used; /* entries; those that its connections may fill */
   uint32_t stale;     /* of used: of connections that are gone; free again when the queue was seen empty */
-  uint8_t armed, said_no_barrier;
+  uint8_t armed;
   struct cq *next;
 };
 
